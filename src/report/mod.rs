@@ -1,0 +1,3 @@
+//! The report and the documents rendered from it.
+
+pub mod model;

@@ -1,0 +1,137 @@
+//! A condition as data: what `expect`, `reached` and `abort-if` say, parsed and checked.
+//!
+//! The grammar that produces it is in `scenarios::expectation`; `verdict` evaluates it against a report.
+
+/// One named condition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition {
+    /// Its key in the file.
+    pub id: String,
+    /// The text as written.
+    pub text: String,
+    /// What it says.
+    pub test: Test,
+    /// Why it cannot be judged at this size, known before the start; `None`: it is judged.
+    pub not_applicable: Option<String>,
+}
+
+/// The three shapes of a condition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Test {
+    /// `quantity op value [at ratio]`
+    Compare {
+        /// The observed side.
+        left: Quantity,
+        /// The comparison.
+        op: Op,
+        /// The limit.
+        right: Value,
+        /// Confidence at which the interval decides instead of the point, for example 0.95.
+        at: Option<f64>,
+    },
+    /// `quantity within low..high`, both ends included.
+    Within {
+        /// The observed side.
+        left: Quantity,
+        /// Lower limit.
+        low: Value,
+        /// Upper limit.
+        high: Value,
+    },
+    /// `term is word or word …`
+    Is {
+        /// The observed side.
+        left: Term,
+        /// The accepted words.
+        words: Vec<String>,
+    },
+}
+
+/// A term, or a ratio of two.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Quantity {
+    /// The numerator.
+    pub term: Term,
+    /// The denominator.
+    pub over: Option<Over>,
+}
+
+/// What a term is divided by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Over {
+    /// Another metric (a bare `when` after the slash has been turned into one).
+    Term(Term),
+    /// The plan's own value for the same metric, group and phase.
+    Predicted,
+}
+
+/// One metric of one subject in one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Term {
+    /// A group, `victims` or `bystanders`; `None`: the whole run.
+    pub subject: Option<String>,
+    /// Path as written, without unit suffix: `latency.deliver.p99`.
+    pub metric: String,
+    /// Path of keys in the report, with unit suffix: `["latency", "deliver", "p99_us"]`.
+    pub keys: Vec<String>,
+    /// What kind of number it is.
+    pub dimension: Dimension,
+    /// Which part of the run; `None`: all of it.
+    pub when: Option<When>,
+}
+
+/// Part of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum When {
+    /// In the named phase (or `drain`, `closed`, …).
+    In(String),
+    /// Before the named phase or fault began, or before the first fault.
+    Before(Option<String>),
+    /// While it lasted.
+    During(Option<String>),
+    /// After it ended.
+    After(Option<String>),
+}
+
+/// The kind of a number; both sides of a comparison must agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dimension {
+    /// A plain count.
+    Count,
+    /// A share or a quotient; 99 % is 0.99.
+    Ratio,
+    /// Seconds.
+    Duration,
+    /// Bytes.
+    Size,
+    /// Per second.
+    Rate,
+    /// A word, only for `is`.
+    Word,
+}
+
+/// A limit in base units: seconds, bytes, per second, or plain.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Value {
+    /// The number in its base unit.
+    pub number: f64,
+    /// Its kind.
+    pub dimension: Dimension,
+}
+
+/// A comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// `<`
+    Less,
+    /// `<=`
+    LessOrEqual,
+    /// `==`
+    Equal,
+    /// `!=`
+    NotEqual,
+    /// `>=`
+    GreaterOrEqual,
+    /// `>`
+    Greater,
+}

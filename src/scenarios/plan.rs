@@ -1,0 +1,203 @@
+//! The plan: everything a run will do, decided before it starts and valid by construction.
+//!
+//! `scenarios::check` is the only maker of plans. Nothing after it reads the scenario file again, and nothing
+//! here knows about sockets or clocks. Next to read: `clients::fleet`, which runs a plan.
+
+use std::time::Duration;
+
+use super::condition::Condition;
+use super::target::Target;
+
+/// One scenario, scaled, overridden and checked.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The scenario's name in the catalogue or file.
+    pub name: String,
+    /// Its one-line description.
+    pub about: String,
+    /// The seed that every random decision of the run is keyed by.
+    pub seed: u64,
+    /// The factor given by `--scale`, 1 for full size.
+    pub scale: f64,
+    /// Hash over everything that decides what the run does, 16 hex digits; equal plans have equal hashes.
+    pub hash: String,
+    /// How often the whole scenario is run on the same server process, at least 1.
+    pub rounds: u32,
+    /// Number of distinct channels.
+    pub channels: u32,
+    /// Groups of subscribing clients, in file order.
+    pub subscribers: Vec<SubscriberGroup>,
+    /// Groups of publishing clients, in file order.
+    pub publishers: Vec<PublisherGroup>,
+    /// The phases in order, at least one.
+    pub phases: Vec<Phase>,
+    /// A delivery later than this after its due time is `late`.
+    pub deadline: Duration,
+    /// Bounds on every wait.
+    pub timeouts: Timeouts,
+    /// Must hold, or the run fails.
+    pub expect: Vec<Condition>,
+    /// Must have happened, or the run is inconclusive.
+    pub reached: Vec<Condition>,
+    /// Stops the run when it becomes true.
+    pub abort_if: Vec<Condition>,
+    /// The server under test; `None` is the reference server in a child process.
+    pub target: Target,
+    /// What `--scale` changed, for the user to see.
+    pub changes: Vec<Change>,
+    /// The scenario with every default filled in, as `show` prints it; secrets stay `${env:NAME}`.
+    pub resolved: serde_json::Value,
+}
+
+impl Plan {
+    /// All connections of subscribing clients.
+    #[must_use]
+    pub fn subscriber_connections(&self) -> u32 {
+        self.subscribers.iter().map(|g| g.connections).sum()
+    }
+
+    /// All subscriptions.
+    #[must_use]
+    pub fn subscriptions(&self) -> u32 {
+        self.subscribers.iter().map(|g| g.subscriptions).sum()
+    }
+
+    /// All connections of publishing clients.
+    #[must_use]
+    pub fn publisher_connections(&self) -> u32 {
+        self.publishers.iter().map(|g| g.connections).sum()
+    }
+
+    /// The largest payload any publisher sends, in bytes.
+    #[must_use]
+    pub fn largest_payload(&self) -> usize {
+        self.publishers.iter().map(|g| g.payload).max().unwrap_or(0)
+    }
+
+    /// Bytes of a named phase's index.
+    #[must_use]
+    pub fn phase_index(&self, name: &str) -> Option<usize> {
+        self.phases.iter().position(|p| p.name == name)
+    }
+}
+
+/// One thing that `--scale` made smaller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Path of the key, such as `subscribers.clients.connections`.
+    pub key: String,
+    /// The value in the file.
+    pub from: u64,
+    /// The value used.
+    pub to: u64,
+    /// Whether the floor `at-least` decided.
+    pub at_least: bool,
+}
+
+/// Clients that connect and subscribe.
+#[derive(Debug, Clone)]
+pub struct SubscriberGroup {
+    /// Its name.
+    pub name: String,
+    /// Connections it opens.
+    pub connections: u32,
+    /// Subscriptions over all its connections, a multiple of `connections`.
+    pub subscriptions: u32,
+    /// How its connections are opened.
+    pub connect: Connect,
+    /// In how many equal waves of connections they are opened.
+    pub waves: u32,
+    /// The pause between one wave's census and the next wave.
+    pub wave_pause: Duration,
+    /// Index of its first subscription among all subscriptions of the plan.
+    pub first_subscription: u32,
+}
+
+impl SubscriberGroup {
+    /// Subscriptions on each connection.
+    #[must_use]
+    pub fn per_connection(&self) -> u32 {
+        self.subscriptions / self.connections
+    }
+
+    /// The connections of wave `wave` (0-based) as a range of indices within the group; waves differ by at
+    /// most one connection in size.
+    #[must_use]
+    pub fn wave(&self, wave: u32) -> std::ops::Range<u32> {
+        let bound = |w: u32| (u64::from(self.connections) * u64::from(w) / u64::from(self.waves)) as u32;
+        if wave >= self.waves { self.connections..self.connections } else { bound(wave)..bound(wave + 1) }
+    }
+}
+
+/// How a group opens its connections, and later reopens them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Connect {
+    /// At most this many handshakes in flight.
+    Bounded(u32),
+    /// All at once, with no limit in flight.
+    Together,
+    /// At a fixed rate per second, open model.
+    Rate(f64),
+}
+
+/// Clients that publish.
+#[derive(Debug, Clone)]
+pub struct PublisherGroup {
+    /// Its name.
+    pub name: String,
+    /// Connections it publishes over.
+    pub connections: u32,
+    /// When each event is due.
+    pub pace: Pace,
+    /// Events of the whole group in each of its phases; `None`: until the phase ends.
+    pub events: Option<u64>,
+    /// Bytes of payload per event (the token and its filler).
+    pub payload: usize,
+    /// Events handed to the socket before it is flushed, at least 1.
+    pub batch: u32,
+    /// Indices of the phases it publishes in.
+    pub phases: Vec<usize>,
+}
+
+/// The load model of a publisher group.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// Open model: this many events per second over the whole group, due at times fixed in advance.
+    Open(f64),
+    /// As fast as the connections take them.
+    Unlimited,
+    /// Closed model: each connection publishes its next event when the previous one was acknowledged.
+    OneByOne,
+}
+
+/// One phase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Its length; `None`: until its publishers have sent their events.
+    pub length: Option<Duration>,
+}
+
+/// A bound for every wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP (and TLS) connect.
+    pub connect: Duration,
+    /// WebSocket upgrade.
+    pub upgrade: Duration,
+    /// `connection_init` until `connection_ack`.
+    pub init: Duration,
+    /// Subscribe until the first probe arrives.
+    pub confirm: Duration,
+    /// A publish until its acknowledgement.
+    pub operation: Duration,
+    /// Reconnects after the last phase.
+    pub settle: Duration,
+    /// After the last publish until everything owed has arrived.
+    pub drain: Duration,
+    /// Silence that is waited for before closing.
+    pub quiet: Duration,
+    /// Between the last close and the last memory sample.
+    pub cool_down: Duration,
+}
