@@ -1,0 +1,270 @@
+//! Counts by class, and what a shard's ledger leaves behind when it is closed.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use super::classes::Class;
+use crate::report::model::{Example, Ledger};
+
+/// Most examples kept of each class.
+pub const EXAMPLES: usize = 64;
+
+/// Width of the buckets that lost events are counted in by due time.
+pub const LOST_BUCKET_NS: u64 = 100_000_000;
+
+/// What a receipt was. Exactly one applies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum ReceiptClass {
+    /// The first of its event.
+    First,
+    /// A further one.
+    Duplicated,
+    /// Header or filler damaged, or no token in a message that must carry one.
+    Corrupted,
+    /// Never published by this run.
+    Phantom,
+    /// Arrived under the operation of another channel.
+    Misrouted,
+    /// Published after the subscription had been ended on purpose.
+    AfterUnsubscribe,
+    /// Cannot be told: a memory cap was hit.
+    Unverified,
+}
+
+impl ReceiptClass {
+    /// All classes, in the order of their indices.
+    pub const ALL: [Self; 7] = [
+        Self::First,
+        Self::Duplicated,
+        Self::Corrupted,
+        Self::Phantom,
+        Self::Misrouted,
+        Self::AfterUnsubscribe,
+        Self::Unverified,
+    ];
+
+    /// Its name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Duplicated => "duplicated",
+            Self::Corrupted => "corrupted",
+            Self::Phantom => "phantom",
+            Self::Misrouted => "misrouted",
+            Self::AfterUnsubscribe => "after_unsubscribe",
+            Self::Unverified => "unverified_receipt",
+        }
+    }
+}
+
+/// Obligations and receipts by class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    obligations: [u64; Class::ALL.len()],
+    receipts: [u64; ReceiptClass::ALL.len()],
+    /// First receipts that were not owed.
+    pub unowed: u64,
+    /// First receipts behind a later one; in no sum.
+    pub reordered: u64,
+}
+
+impl Counts {
+    /// Obligations of a class.
+    #[must_use]
+    pub fn of(&self, class: Class) -> u64 {
+        self.obligations[class as usize]
+    }
+
+    /// Receipts of a class.
+    #[must_use]
+    pub fn receipts_of(&self, class: ReceiptClass) -> u64 {
+        self.receipts[class as usize]
+    }
+
+    /// Obligations over all classes.
+    #[must_use]
+    pub fn obligations(&self) -> u64 {
+        self.obligations.iter().sum()
+    }
+
+    /// Receipts over all classes.
+    #[must_use]
+    pub fn receipts(&self) -> u64 {
+        self.receipts.iter().sum()
+    }
+
+    /// Counts one obligation.
+    pub fn add(&mut self, class: Class) {
+        self.obligations[class as usize] += 1;
+    }
+
+    /// Counts one receipt.
+    pub fn add_receipt(&mut self, class: ReceiptClass) {
+        self.receipts[class as usize] += 1;
+    }
+
+    /// `lost_proven + lost_presumed`.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        Class::ALL.iter().filter(|class| class.is_lost()).map(|class| self.of(*class)).sum()
+    }
+
+    /// What no server should ever do, whatever its contract says about losses.
+    #[must_use]
+    pub fn strange(&self) -> u64 {
+        use ReceiptClass::{AfterUnsubscribe, Duplicated, Misrouted, Phantom};
+        let classes = [Duplicated, Phantom, Misrouted, AfterUnsubscribe];
+        classes.iter().map(|class| self.receipts_of(*class)).sum::<u64>() + self.reordered
+    }
+
+    /// These counts as the report states them, beside the two counters that other code kept.
+    #[must_use]
+    pub fn report(&self, receipts: u64, obligations: u64) -> Ledger {
+        Ledger {
+            obligations,
+            delivered: self.of(Class::Delivered),
+            late: self.of(Class::Late),
+            recovered: self.of(Class::Recovered),
+            damaged: self.of(Class::Damaged),
+            missed_disconnected: self.of(Class::MissedDisconnected),
+            indeterminate: self.of(Class::Indeterminate),
+            unknown_publish: self.of(Class::UnknownPublish),
+            suppressed: self.of(Class::Suppressed),
+            lost_proven: self.of(Class::LostProven),
+            lost_presumed: self.of(Class::LostPresumed),
+            unverified: self.of(Class::Unverified),
+            lost: self.lost(),
+            receipts,
+            first_receipts: self.receipts_of(ReceiptClass::First),
+            unowed: self.unowed,
+            duplicated: self.receipts_of(ReceiptClass::Duplicated),
+            reordered: self.reordered,
+            corrupted: self.receipts_of(ReceiptClass::Corrupted),
+            phantom: self.receipts_of(ReceiptClass::Phantom),
+            misrouted: self.receipts_of(ReceiptClass::Misrouted),
+            after_unsubscribe: self.receipts_of(ReceiptClass::AfterUnsubscribe),
+            strange: self.strange(),
+            ..Ledger::default()
+        }
+    }
+}
+
+impl AddAssign<&Self> for Counts {
+    fn add_assign(&mut self, other: &Self) {
+        let add = |to: &mut [u64], from: &[u64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        add(&mut self.obligations, &other.obligations);
+        add(&mut self.receipts, &other.receipts);
+        self.unowed += other.unowed;
+        self.reordered += other.reordered;
+    }
+}
+
+/// What the ledgers of all shards add up to.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Totals {
+    phases: usize,
+    /// Per group and phase; see [`Totals::at`].
+    counts: Vec<Counts>,
+    /// The decoder's own counter, per group and phase.
+    receipts: Vec<u64>,
+    examples: Vec<Example>,
+    /// Lost deliveries by due time, in buckets of [`LOST_BUCKET_NS`]; without a due time in the last one.
+    pub lost_by_due: BTreeMap<u64, u64>,
+}
+
+impl Totals {
+    /// All zero.
+    #[must_use]
+    pub fn new(groups: usize, phases: usize) -> Self {
+        let cells = groups * phases;
+        Self { phases, counts: vec![Counts::default(); cells], receipts: vec![0; cells], ..Self::default() }
+    }
+
+    /// Counts of one group in one phase.
+    #[must_use]
+    pub fn at(&self, group: usize, phase: usize) -> &Counts {
+        &self.counts[group * self.phases + phase]
+    }
+
+    /// The decoder's counter of one group in one phase.
+    #[must_use]
+    pub fn receipts_at(&self, group: usize, phase: usize) -> u64 {
+        self.receipts[group * self.phases + phase]
+    }
+
+    /// Counts over everything.
+    #[must_use]
+    pub fn all(&self) -> Counts {
+        self.sum(|_| true)
+    }
+
+    /// Counts of one group over all phases.
+    #[must_use]
+    pub fn group(&self, group: usize) -> Counts {
+        self.sum(|cell| cell / self.phases == group)
+    }
+
+    /// Counts of one phase over all groups.
+    #[must_use]
+    pub fn phase(&self, phase: usize) -> Counts {
+        self.sum(|cell| cell % self.phases == phase)
+    }
+
+    /// The decoder's counter over everything.
+    #[must_use]
+    pub fn receipts(&self) -> u64 {
+        self.receipts.iter().sum()
+    }
+
+    /// A few deliveries of each class, to follow.
+    #[must_use]
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    fn sum(&self, wanted: impl Fn(usize) -> bool) -> Counts {
+        let mut sum = Counts::default();
+        self.counts.iter().enumerate().filter(|(cell, _)| wanted(*cell)).for_each(|(_, one)| sum += one);
+        sum
+    }
+
+    pub(super) fn cell(&mut self, group: usize, phase: usize) -> &mut Counts {
+        &mut self.counts[group * self.phases + phase]
+    }
+
+    pub(super) fn count_receipt(&mut self, group: usize, phase: usize) {
+        self.receipts[group * self.phases + phase] += 1;
+    }
+
+    /// Keeps an example unless there are enough of its class.
+    pub(super) fn keep_example(&mut self, class: &str, make: impl FnOnce() -> Example) {
+        if self.examples.iter().filter(|example| example.class == class).count() < EXAMPLES {
+            self.examples.push(Example { class: class.to_owned(), ..make() });
+        }
+    }
+}
+
+impl AddAssign for Totals {
+    /// Merges the totals of another shard; both have the same groups and phases.
+    fn add_assign(&mut self, other: Self) {
+        if self.counts.is_empty() {
+            *self = other;
+            return;
+        }
+        assert_eq!(
+            (self.phases, self.counts.len()),
+            (other.phases, other.counts.len()),
+            "shards share one plan"
+        );
+        self.counts.iter_mut().zip(&other.counts).for_each(|(to, from)| *to += from);
+        self.receipts.iter_mut().zip(&other.receipts).for_each(|(to, from)| *to += from);
+        for (bucket, lost) in other.lost_by_due {
+            *self.lost_by_due.entry(bucket).or_default() += lost;
+        }
+        for example in other.examples {
+            let class = example.class.clone();
+            self.keep_example(&class, || example);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Who is owed what: one atomic word per stream, shared by the publisher and the subscriber shards.
+//!
+//! A word packs how many events were published and how many subscriptions are enrolled. Publishing, enrolling
+//! and releasing are each one atomic addition to that word, so they have one order that all threads agree on:
+//! the obligations that publishers count equal the sum of `end - first` over all subscriptions exactly,
+//! whatever the interleaving.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::streams::{StreamId, Streams};
+
+const ENROLLED_BITS: u32 = 24;
+const ONE_PUBLISHED: u64 = 1 << ENROLLED_BITS;
+const ENROLLED: u64 = ONE_PUBLISHED - 1;
+
+/// Most subscriptions that can be enrolled in one stream.
+pub const MAX_ENROLLED: u64 = ENROLLED;
+
+/// What one publish created.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// The seq of the event.
+    pub seq: u64,
+    /// Deliveries that are owed for it.
+    pub obligations: u64,
+}
+
+/// Published events and enrolled subscriptions of every stream.
+#[derive(Debug)]
+pub struct Roster {
+    words: Box<[AtomicU64]>,
+}
+
+impl Roster {
+    /// Nothing published, nobody enrolled.
+    #[must_use]
+    pub fn new(streams: &Streams) -> Self {
+        Self { words: (0..streams.len()).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Takes the next seq of a stream, before the event is handed to the socket.
+    pub fn publish(&self, stream: StreamId) -> Published {
+        let old = self.word(stream).fetch_add(ONE_PUBLISHED, Ordering::AcqRel);
+        Published { seq: old >> ENROLLED_BITS, obligations: old & ENROLLED }
+    }
+
+    /// Enrols one subscription; returns the first seq that it is owed.
+    pub fn enrol(&self, stream: StreamId) -> u64 {
+        let old = self.word(stream).fetch_add(1, Ordering::AcqRel);
+        assert!(old & ENROLLED < ENROLLED, "a stream holds at most 16,777,215 subscriptions");
+        old >> ENROLLED_BITS
+    }
+
+    /// Releases one enrolled subscription; returns the first seq that it is no longer owed.
+    pub fn release(&self, stream: StreamId) -> u64 {
+        let old = self.word(stream).fetch_sub(1, Ordering::AcqRel);
+        assert!(old & ENROLLED > 0, "only enrolled subscriptions are released");
+        old >> ENROLLED_BITS
+    }
+
+    /// Events published so far.
+    #[must_use]
+    pub fn published(&self, stream: StreamId) -> u64 {
+        self.word(stream).load(Ordering::Acquire) >> ENROLLED_BITS
+    }
+
+    /// Subscriptions enrolled now.
+    #[must_use]
+    pub fn enrolled(&self, stream: StreamId) -> u64 {
+        self.word(stream).load(Ordering::Acquire) & ENROLLED
+    }
+
+    /// Events published so far over all streams of a channel.
+    #[must_use]
+    pub fn published_on(&self, streams: &Streams, channel: u32) -> u64 {
+        streams.streams_of_channel(channel).map(|stream| self.published(stream)).sum()
+    }
+
+    fn word(&self, stream: StreamId) -> &AtomicU64 {
+        &self.words[stream.index()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::streams::GroupShape;
+
+    #[test]
+    fn one_thread() {
+        let streams = Streams::new(1, &[GroupShape { connections: 1 }]);
+        let (roster, stream) = (Roster::new(&streams), StreamId(0));
+        assert_eq!(roster.publish(stream), Published { seq: 0, obligations: 0 });
+        assert_eq!(roster.enrol(stream), 1);
+        assert_eq!(roster.publish(stream), Published { seq: 1, obligations: 1 });
+        assert_eq!(roster.release(stream), 2);
+        assert_eq!((roster.published(stream), roster.enrolled(stream)), (2, 0));
+        assert_eq!(roster.published_on(&streams, 0), 2);
+    }
+
+    #[test]
+    fn obligations_add_up_whatever_the_interleaving() {
+        let streams = Streams::new(3, &[GroupShape { connections: 1 }]);
+        let roster = Roster::new(&streams);
+        let (owed, expected) = std::thread::scope(|scope| {
+            let publishers: Vec<_> = (0..2)
+                .map(|_| {
+                    let roster = &roster;
+                    scope.spawn(move || {
+                        (0..60_000).map(|n| roster.publish(StreamId(n % 3)).obligations).sum::<u64>()
+                    })
+                })
+                .collect();
+            let subscribers: Vec<_> = (0..3)
+                .map(|_| {
+                    let roster = &roster;
+                    scope.spawn(move || {
+                        let mut expected = 0;
+                        for round in 0..10_000 {
+                            let stream = StreamId(round % 3);
+                            let first = roster.enrol(stream);
+                            if round % 7 == 0 {
+                                std::thread::yield_now();
+                            }
+                            expected += roster.release(stream) - first;
+                        }
+                        expected
+                    })
+                })
+                .collect();
+            let sum = |all: Vec<std::thread::ScopedJoinHandle<'_, u64>>| {
+                all.into_iter().map(|one| one.join().unwrap()).sum::<u64>()
+            };
+            (sum(publishers), sum(subscribers))
+        });
+        assert_eq!(owed, expected);
+        assert!(streams.all().all(|s| roster.enrolled(s) == 0 && roster.published(s) == 40_000));
+    }
+}
