@@ -5,5 +5,6 @@
 
 pub mod care;
 pub mod clock;
+pub mod metrics;
 pub mod report;
 pub mod scenarios;
