@@ -8,3 +8,4 @@ pub mod cpu;
 pub mod histograms;
 pub mod process;
 pub mod resources;
+pub mod server_stats;
