@@ -1,4 +1,4 @@
-//! Care: secrets stay secret, foreign text stays harmless.
+//! A secret as one value: what was written beside what it expands to.
 
 use std::fmt;
 
@@ -32,5 +32,18 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_neither_the_value_nor_the_template() {
+        let secret = Secret::new("Bearer ${env:TOKEN}", "Bearer hunter2");
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+        assert_eq!(secret.reveal(), "Bearer hunter2");
+        assert_eq!(secret.template(), "Bearer ${env:TOKEN}");
     }
 }

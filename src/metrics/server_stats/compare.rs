@@ -1,0 +1,252 @@
+//! The server's figures set against ours: pure arithmetic, no clock, no socket.
+//!
+//! Gauges are compared while nothing changes, so they must be exact; counters may have been read a moment early,
+//! so they may be off by 1 %. A figure that should be there and is not makes its check, and every aggregate
+//! that includes it, unknown: a comparison that could not be made has not been passed.
+
+use super::read::{ServerCount, ServerCounts};
+use crate::report::model::{ServerStats, StatCheck, StatError, Verdict};
+
+/// How far a counter may be off.
+const COUNTER_TOLERANCE: f64 = 0.01;
+
+/// When gauges were read; nothing was opened, closed, subscribed or published meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Right after a census.
+    Census,
+    /// After the last close.
+    AfterClose,
+}
+
+impl Moment {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Census => "at census",
+            Self::AfterClose => "after close",
+        }
+    }
+}
+
+/// Gauges at one moment, and what they must be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gauges {
+    /// When.
+    pub moment: Moment,
+    /// The server's answer; `None`: the scrape failed.
+    pub server: Option<ServerCounts>,
+    /// Connections we hold open, those of publishers and of the prober included.
+    pub connections: u64,
+    /// Subscriptions we hold active, a prober's own included.
+    pub subscriptions: u64,
+}
+
+/// Counters over the run, and what they must have grown by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Counters {
+    /// The server's answer before the first publish; `None`: the scrape failed.
+    pub before: Option<ServerCounts>,
+    /// The server's answer when the last phase was drained; `None`: the scrape failed.
+    pub after: Option<ServerCounts>,
+    /// Events we published, probes and barriers included: the server cannot tell them apart.
+    pub published: u64,
+    /// Messages we received, those of probes and barriers included.
+    pub delivered: u64,
+}
+
+/// Compares every figure that `named` says the target gives.
+#[must_use]
+pub fn compare(
+    source: &str,
+    named: impl Fn(ServerCount) -> bool,
+    gauges: &[Gauges],
+    counters: Option<&Counters>,
+) -> ServerStats {
+    let mut found = Vec::new();
+    for gauge in gauges {
+        for (count, ours) in
+            [(ServerCount::Connections, gauge.connections), (ServerCount::Subscriptions, gauge.subscriptions)]
+        {
+            let server = gauge.server.and_then(|server| server.get(count));
+            found.push(Found { count, moment: Some(gauge.moment), server, client: ours as f64 });
+        }
+    }
+    if let Some(counters) = counters {
+        for (count, ours) in
+            [(ServerCount::Published, counters.published), (ServerCount::Delivered, counters.delivered)]
+        {
+            found.push(Found { count, moment: None, server: counters.grown(count), client: ours as f64 });
+        }
+    }
+    found.retain(|found| named(found.count));
+    // The last census speaks for the gauges that conditions name.
+    let at_census = |count| {
+        let last = found.iter().rev().find(|f| f.count == count && f.moment == Some(Moment::Census));
+        StatError { error_ratio: last.and_then(Found::error_ratio) }
+    };
+    ServerStats {
+        source: source.to_owned(),
+        worst: worst(&found, |_| true),
+        gauges: worst(&found, |found| found.moment.is_some()),
+        connections: at_census(ServerCount::Connections),
+        subscriptions: at_census(ServerCount::Subscriptions),
+        published: worst(&found, |found| found.count == ServerCount::Published),
+        delivered: worst(&found, |found| found.count == ServerCount::Delivered),
+        checks: found.iter().map(Found::check).collect(),
+    }
+}
+
+impl Counters {
+    /// A counter that went back belongs to a server that was restarted: its growth is not known.
+    fn grown(&self, count: ServerCount) -> Option<f64> {
+        let grown = self.after?.get(count)? - self.before?.get(count)?;
+        (grown >= 0.0).then_some(grown)
+    }
+}
+
+/// One figure of both sides.
+struct Found {
+    count: ServerCount,
+    /// `None`: a counter.
+    moment: Option<Moment>,
+    server: Option<f64>,
+    client: f64,
+}
+
+impl Found {
+    fn error_ratio(&self) -> Option<f64> {
+        self.server.map(|server| (server - self.client).abs() / self.client.max(1.0))
+    }
+
+    fn check(&self) -> StatCheck {
+        let tolerance = if self.moment.is_some() { 0.0 } else { COUNTER_TOLERANCE };
+        let verdict = match self.error_ratio() {
+            None => Verdict::Inconclusive,
+            Some(ratio) if ratio <= tolerance => Verdict::Pass,
+            Some(_) => Verdict::Fail,
+        };
+        let name = match self.count {
+            ServerCount::Connections => "connections",
+            ServerCount::Subscriptions => "subscriptions",
+            ServerCount::Published => "published",
+            ServerCount::Delivered => "delivered",
+            ServerCount::Dropped => "dropped",
+            ServerCount::Memory => "memory",
+        };
+        let name = self.moment.map_or(name.to_owned(), |moment| format!("{name} {}", moment.text()));
+        let (server, client, error_ratio) = (self.server, self.client, self.error_ratio());
+        StatCheck { name, server, client, error_ratio, verdict }
+    }
+}
+
+/// The largest error among the chosen checks; unknown if one of them could not be made.
+fn worst(found: &[Found], chosen: impl Fn(&Found) -> bool) -> StatError {
+    let ratios: Option<Vec<f64>> = found.iter().filter(|f| chosen(f)).map(Found::error_ratio).collect();
+    StatError { error_ratio: ratios.unwrap_or_default().into_iter().reduce(f64::max) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(connections: f64, subscriptions: f64, published: f64, delivered: f64) -> Option<ServerCounts> {
+        Some(ServerCounts {
+            connections: Some(connections),
+            subscriptions: Some(subscriptions),
+            published: Some(published),
+            delivered: Some(delivered),
+            ..ServerCounts::default()
+        })
+    }
+
+    fn check(name: &str, server: f64, client: f64, error_ratio: f64, verdict: Verdict) -> StatCheck {
+        StatCheck { name: name.into(), server: Some(server), client, error_ratio: Some(error_ratio), verdict }
+    }
+
+    fn ratio(error_ratio: f64) -> StatError {
+        StatError { error_ratio: Some(error_ratio) }
+    }
+
+    #[test]
+    fn gauges_must_be_exact_and_counters_close() {
+        let gauges = [
+            Gauges {
+                moment: Moment::Census,
+                server: counts(101.0, 99.0, 0.0, 0.0),
+                connections: 101,
+                subscriptions: 100,
+            },
+            Gauges {
+                moment: Moment::AfterClose,
+                server: counts(0.0, 2.0, 0.0, 0.0),
+                connections: 0,
+                subscriptions: 0,
+            },
+        ];
+        let counters = Counters {
+            before: counts(0.0, 0.0, 1_000.0, 50.0),
+            after: counts(0.0, 0.0, 2_010.0, 150.0),
+            published: 1_000,
+            delivered: 98,
+        };
+        let stats = compare("http://x/stats", |_| true, &gauges, Some(&counters));
+        assert_eq!(
+            stats.checks,
+            [
+                check("connections at census", 101.0, 101.0, 0.0, Verdict::Pass),
+                check("subscriptions at census", 99.0, 100.0, 0.01, Verdict::Fail),
+                check("connections after close", 0.0, 0.0, 0.0, Verdict::Pass),
+                check("subscriptions after close", 2.0, 0.0, 2.0, Verdict::Fail),
+                check("published", 1_010.0, 1_000.0, 0.01, Verdict::Pass),
+                check("delivered", 100.0, 98.0, 2.0 / 98.0, Verdict::Fail),
+            ]
+        );
+        assert_eq!((stats.worst, stats.gauges), (ratio(2.0), ratio(2.0)));
+        assert_eq!((stats.connections, stats.subscriptions), (ratio(0.0), ratio(0.01)));
+        assert_eq!((stats.published, stats.delivered), (ratio(0.01), ratio(2.0 / 98.0)));
+    }
+
+    #[test]
+    fn what_was_not_named_is_not_compared() {
+        let gauges = [Gauges {
+            moment: Moment::Census,
+            server: counts(5.0, 9.0, 0.0, 0.0),
+            connections: 5,
+            subscriptions: 5,
+        }];
+        let stats = compare("s", |count| count == ServerCount::Connections, &gauges, None);
+        assert_eq!(stats.checks, [check("connections at census", 5.0, 5.0, 0.0, Verdict::Pass)]);
+        assert_eq!((stats.worst, stats.subscriptions), (ratio(0.0), StatError::default()));
+    }
+
+    #[test]
+    fn a_failed_scrape_makes_its_checks_and_their_aggregates_unknown() {
+        let good = Gauges {
+            moment: Moment::Census,
+            server: counts(5.0, 5.0, 0.0, 0.0),
+            connections: 5,
+            subscriptions: 5,
+        };
+        let failed = Gauges { moment: Moment::AfterClose, server: None, connections: 0, subscriptions: 0 };
+        let stats = compare("s", |_| true, &[good, failed], None);
+        assert_eq!(stats.checks[2].verdict, Verdict::Inconclusive);
+        assert_eq!((stats.checks[2].server, stats.checks[2].error_ratio), (None, None));
+        assert_eq!((stats.worst, stats.gauges), (StatError::default(), StatError::default()));
+        assert_eq!(stats.connections, ratio(0.0), "the census is known");
+    }
+
+    #[test]
+    fn a_counter_that_went_back_is_unknown() {
+        let before = counts(0.0, 0.0, 500.0, 0.0);
+        let counters =
+            Counters { before, after: counts(0.0, 0.0, 100.0, 100.0), published: 100, delivered: 100 };
+        let stats = compare("s", |_| true, &[], Some(&counters));
+        assert_eq!((stats.published, stats.delivered), (StatError::default(), ratio(0.0)));
+    }
+
+    #[test]
+    fn no_check_is_no_result() {
+        let stats = compare("s", |_| true, &[], None);
+        assert_eq!((stats.checks.len(), stats.worst), (0, StatError::default()));
+    }
+}
