@@ -6,5 +6,6 @@
 pub mod care;
 pub mod clock;
 pub mod ledger;
+pub mod protocol;
 pub mod report;
 pub mod scenarios;
