@@ -7,5 +7,6 @@ pub mod care;
 pub mod clock;
 pub mod ledger;
 pub mod metrics;
+pub mod protocol;
 pub mod report;
 pub mod scenarios;

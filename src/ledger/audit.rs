@@ -277,7 +277,7 @@ impl ShardLedger {
     fn keep_example(&mut self, sub: usize, found: &Found, recv_ns: u64, receipt: Receipt) {
         let subscription = self.config.first_subscription + sub as u64;
         let channel = self.subscriptions[sub].channel;
-        self.totals.keep_example(receipt.class().name(), || {
+        self.totals.keep_receipt_example(receipt.class(), || {
             let blank = Example {
                 channel: channel.into(),
                 subscription,

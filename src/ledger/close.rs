@@ -1,7 +1,9 @@
 //! Closing a ledger: every obligation that was not met gets its class.
 
+use std::sync::Arc;
+
 use super::audit::{End, ShardLedger, seconds};
-use super::classes::{Class, Facts, Life, Received, classify, rule};
+use super::classes::{Facts, Life, Received, classify, rule};
 use super::counts::{LOST_BUCKET_NS, Totals};
 use super::streams::StreamId;
 use crate::report::model::Example;
@@ -42,24 +44,19 @@ impl ShardLedger {
     }
 
     fn close_subscription(&mut self, sub: usize, facts: &impl CloseFacts) {
-        let Self { config, subscriptions, books, lives, damaged, totals, .. } = self;
-        let shape = subscriptions[sub];
-        let group = usize::from(shape.group);
-        for stream in config.streams.streams_of_channel(shape.channel) {
-            let slot = config.streams.slot(stream);
-            let book = &books[sub * config.streams.slots() + slot];
+        let streams = Arc::clone(&self.config.streams);
+        for stream in streams.streams_of_channel(self.subscriptions[sub].channel) {
+            let slot = streams.slot(stream);
+            let book = &self.books[sub * streams.slots() + slot];
             let window = book.window();
-            for (life, mark) in lives.of(sub, slot) {
+            for (life, mark) in self.lives.of(sub, slot) {
                 let high = mark.high(window.end);
                 for seq in book.missing(mark.owed()) {
                     let later_arrived = seq < high;
-                    let facts_of = Facts {
+                    let damaged = !self.damaged.is_empty() && self.damaged.contains(&(sub, stream, seq));
+                    let missed = Facts {
                         unaccounted: book.is_capped() && !window.contains(&seq),
-                        received: if damaged.contains(&(sub, stream, seq)) {
-                            Received::Damaged
-                        } else {
-                            Received::Nothing
-                        },
+                        received: if damaged { Received::Damaged } else { Received::Nothing },
                         acknowledged: facts.acknowledged(stream, seq),
                         // Behind the last arrival of an incarnation that ended early, an event may have been
                         // in flight when it ended.
@@ -69,25 +66,48 @@ impl ShardLedger {
                         ordered: facts.ordered(),
                         lived_on: life.lived_on,
                     };
-                    let class = classify(&facts_of);
-                    let due_ns = facts.due_ns(stream, seq);
-                    totals.cell(group, facts.phase_of(stream, seq)).add(class);
-                    if class.is_lost() {
-                        let bucket = due_ns.map_or(u64::MAX, |due| due / LOST_BUCKET_NS);
-                        *totals.lost_by_due.entry(bucket).or_default() += 1;
-                    }
-                    totals.keep_example(class.name(), || Example {
-                        channel: shape.channel.into(),
-                        publisher: config.streams.publisher(stream).into(),
+                    let delivery = Delivery {
+                        group: usize::from(self.subscriptions[sub].group),
+                        subscription: self.config.first_subscription + sub as u64,
+                        channel: streams.channel(stream),
+                        publisher: streams.publisher(stream),
                         seq,
-                        subscription: config.first_subscription + sub as u64,
-                        due_s: due_ns.map(seconds),
-                        rule: rule(&facts_of).to_owned(),
-                        ..Example::default()
-                    });
-                    debug_assert!(!matches!(class, Class::Delivered | Class::Late | Class::Recovered));
+                        phase: facts.phase_of(stream, seq),
+                        due_ns: facts.due_ns(stream, seq),
+                    };
+                    settle(&mut self.totals, &delivery, &missed);
                 }
             }
         }
     }
+}
+
+/// One obligation that was not met.
+struct Delivery {
+    group: usize,
+    subscription: u64,
+    channel: u32,
+    publisher: u32,
+    seq: u64,
+    phase: usize,
+    due_ns: Option<u64>,
+}
+
+/// Counts an obligation that was not met in its class.
+fn settle(totals: &mut Totals, delivery: &Delivery, facts: &Facts) {
+    let class = classify(facts);
+    totals.cell(delivery.group, delivery.phase).add(class);
+    if class.is_lost() {
+        let bucket = delivery.due_ns.map_or(u64::MAX, |due| due / LOST_BUCKET_NS);
+        *totals.lost_by_due.entry(bucket).or_default() += 1;
+    }
+    totals.keep_example(class, || Example {
+        channel: delivery.channel.into(),
+        publisher: delivery.publisher.into(),
+        seq: delivery.seq,
+        subscription: delivery.subscription,
+        due_s: delivery.due_ns.map(seconds),
+        rule: rule(facts).to_owned(),
+        ..Example::default()
+    });
 }

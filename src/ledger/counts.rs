@@ -168,7 +168,8 @@ pub struct Totals {
     counts: Vec<Counts>,
     /// The decoder's own counter, per group and phase.
     receipts: Vec<u64>,
-    examples: Vec<Example>,
+    /// Per class: obligations first, then receipts.
+    examples: Vec<Vec<Example>>,
     /// Lost deliveries by due time, in buckets of [`LOST_BUCKET_NS`]; without a due time in the last one.
     pub lost_by_due: BTreeMap<u64, u64>,
 }
@@ -178,7 +179,13 @@ impl Totals {
     #[must_use]
     pub fn new(groups: usize, phases: usize) -> Self {
         let cells = groups * phases;
-        Self { phases, counts: vec![Counts::default(); cells], receipts: vec![0; cells], ..Self::default() }
+        Self {
+            phases,
+            counts: vec![Counts::default(); cells],
+            receipts: vec![0; cells],
+            examples: vec![Vec::new(); Class::ALL.len() + ReceiptClass::ALL.len()],
+            lost_by_due: BTreeMap::new(),
+        }
     }
 
     /// Counts of one group in one phase.
@@ -218,9 +225,8 @@ impl Totals {
     }
 
     /// A few deliveries of each class, to follow.
-    #[must_use]
-    pub fn examples(&self) -> &[Example] {
-        &self.examples
+    pub fn examples(&self) -> impl Iterator<Item = &Example> {
+        self.examples.iter().flatten()
     }
 
     fn sum(&self, wanted: impl Fn(usize) -> bool) -> Counts {
@@ -237,11 +243,20 @@ impl Totals {
         self.receipts[group * self.phases + phase] += 1;
     }
 
-    /// Keeps an example unless there are enough of its class.
-    pub(super) fn keep_example(&mut self, class: &str, make: impl FnOnce() -> Example) {
-        if self.examples.iter().filter(|example| example.class == class).count() < EXAMPLES {
-            self.examples.push(Example { class: class.to_owned(), ..make() });
-        }
+    /// Keeps an example of an obligation unless there are enough of its class.
+    pub(super) fn keep_example(&mut self, class: Class, make: impl FnOnce() -> Example) {
+        keep(&mut self.examples[class as usize], class.name(), make);
+    }
+
+    /// Keeps an example of a receipt unless there are enough of its class.
+    pub(super) fn keep_receipt_example(&mut self, class: ReceiptClass, make: impl FnOnce() -> Example) {
+        keep(&mut self.examples[Class::ALL.len() + class as usize], class.name(), make);
+    }
+}
+
+fn keep(examples: &mut Vec<Example>, class: &str, make: impl FnOnce() -> Example) {
+    if examples.len() < EXAMPLES {
+        examples.push(Example { class: class.to_owned(), ..make() });
     }
 }
 
@@ -262,9 +277,46 @@ impl AddAssign for Totals {
         for (bucket, lost) in other.lost_by_due {
             *self.lost_by_due.entry(bucket).or_default() += lost;
         }
-        for example in other.examples {
-            let class = example.class.clone();
-            self.keep_example(&class, || example);
+        for (to, from) in self.examples.iter_mut().zip(other.examples) {
+            let space = EXAMPLES.saturating_sub(to.len());
+            to.extend(from.into_iter().take(space));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn totals(group: usize, phase: usize, examples: usize) -> Totals {
+        let mut totals = Totals::new(2, 3);
+        totals.cell(group, phase).add(Class::Late);
+        totals.cell(group, phase).add_receipt(ReceiptClass::First);
+        totals.count_receipt(group, phase);
+        totals.lost_by_due.insert(phase as u64, 1);
+        (0..examples).for_each(|_| totals.keep_example(Class::Late, Example::default));
+        totals
+    }
+
+    #[test]
+    fn shards_add_up() {
+        let mut sum = Totals::default();
+        sum += totals(0, 1, 40);
+        sum += totals(1, 1, 40);
+        sum += totals(1, 2, 0);
+        assert_eq!((sum.all().of(Class::Late), sum.all().receipts(), sum.receipts()), (3, 3, 3));
+        assert_eq!((sum.group(1).of(Class::Late), sum.phase(1).of(Class::Late)), (2, 2));
+        assert_eq!(
+            (sum.at(1, 2).obligations(), sum.at(0, 2).obligations(), sum.receipts_at(0, 1)),
+            (1, 0, 1)
+        );
+        assert_eq!(sum.lost_by_due, BTreeMap::from([(1, 2), (2, 1)]));
+        assert_eq!(sum.examples().count(), EXAMPLES);
+        assert!(sum.examples().all(|example| example.class == "late"));
+    }
+
+    #[test]
+    fn indices_follow_the_list() {
+        assert!(ReceiptClass::ALL.iter().enumerate().all(|(i, class)| *class as usize == i));
     }
 }
