@@ -7,4 +7,5 @@ pub mod care;
 pub mod clock;
 pub mod metrics;
 pub mod report;
+pub mod run;
 pub mod scenarios;
