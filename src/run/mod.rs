@@ -5,4 +5,5 @@ pub mod limits;
 pub mod machine;
 pub mod needs;
 pub mod preflight_address;
+pub mod reference;
 pub mod stop;
