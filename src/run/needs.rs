@@ -202,7 +202,10 @@ fn memory(plan: &Plan, connections: u64, subscriptions: u64, reference: bool) ->
     let under_way = payload * receivers.min(u64::from(plan.subscriber_connections()));
     let client =
         PROCESS_BYTES + connections * each + handshakes + subscriptions * SUBSCRIPTION_BYTES + under_way;
-    let server = PROCESS_BYTES + connections * each + subscriptions * SUBSCRIPTION_BYTES;
+    // Only publishers send it anything long.
+    let publishers = u64::from(plan.publisher_connections()) * (read_buffer + payload);
+    let server =
+        PROCESS_BYTES + connections * 2 * CONNECTION_BYTES + subscriptions * SUBSCRIPTION_BYTES + publishers;
     client + if reference { server } else { 0 }
 }
 
