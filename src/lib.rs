@@ -9,4 +9,5 @@ pub mod ledger;
 pub mod metrics;
 pub mod protocol;
 pub mod report;
+pub mod run;
 pub mod scenarios;

@@ -1,11 +1,12 @@
 //! What is measured: how long things took, what both processes used, and what the server counted itself.
 //!
-//! Nothing here decides what a number means; `verdict` does. Next to read: [`histograms`] for what a shard
+//! Nothing here decides what a number means; `verdict` does. Next to read: [`latency_set`] for what a shard
 //! records on its hot path, [`resources`] for what is sampled once a second.
 
 mod base64;
 pub mod cpu;
 pub mod histograms;
+pub mod latency_set;
 pub mod process;
 pub mod resources;
 pub mod server_stats;

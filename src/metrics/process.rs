@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System};
 
+/// The system reckons starts from a boot time that it may correct by a second or so; no id comes round again in
+/// that time.
+const START_TOLERANCE_S: u64 = 2;
+
 /// What one process used at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -20,6 +24,17 @@ pub struct Usage {
     pub cpu: Duration,
     /// Open files; `None`: not permitted, or not known on this system.
     pub open_files: Option<u64>,
+}
+
+/// One look at a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It runs.
+    Seen(Usage),
+    /// It runs, but could not be looked at just now.
+    Unreadable,
+    /// It ended.
+    Gone,
 }
 
 /// A process under observation.
@@ -44,29 +59,39 @@ impl Watched {
         self.pid.as_u32()
     }
 
-    /// What it uses now; `None`: it is gone, and stays gone whatever gets its id.
-    pub fn look(&mut self, system: &mut System) -> Option<Usage> {
+    /// Looks at it once. One that is gone stays gone, whatever gets its id.
+    pub fn look(&mut self, system: &mut System) -> Look {
         if self.gone {
-            return None;
+            return Look::Gone;
         }
         let what = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&[self.pid]), true, what);
-        let seen = system.process(self.pid).filter(|process| {
-            // A child that ended and was not waited for keeps its entry and uses nothing.
-            !matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead)
-                && *self.started.get_or_insert(process.start_time()) == process.start_time()
-        });
-        let Some(process) = seen else {
-            self.gone = true;
-            return None;
+        let Some(process) = system.process(self.pid) else {
+            // Out of files, one cannot look at a process that is quite well.
+            self.gone = !exists(self.pid());
+            return if self.gone { Look::Gone } else { Look::Unreadable };
         };
-        Some(Usage {
+        let started = *self.started.get_or_insert(process.start_time());
+        // A child that ended and was not waited for keeps its entry and uses nothing.
+        let ended = matches!(process.status(), ProcessStatus::Zombie | ProcessStatus::Dead);
+        if ended || process.start_time().abs_diff(started) > START_TOLERANCE_S {
+            self.gone = true;
+            return Look::Gone;
+        }
+        Look::Seen(Usage {
             memory_bytes: process.memory(),
             memory_high_water_bytes: high_water(self.pid()),
             cpu: Duration::from_millis(process.accumulated_cpu_time()),
             open_files: open_files(self.pid()),
         })
     }
+}
+
+/// Asks the kernel without opening anything.
+fn exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
+    // Not being permitted to signal it shows that it is there.
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
 }
 
 /// `VmHWM` of /proc/PID/status.
@@ -105,7 +130,8 @@ mod tests {
     #[test]
     fn this_process_uses_memory_and_files() {
         let files: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let usage = Watched::new(std::process::id()).look(&mut System::new().unwrap()).unwrap();
+        let look = Watched::new(std::process::id()).look(&mut System::new().unwrap());
+        let Look::Seen(usage) = look else { panic!("{look:?}") };
         assert!(usage.memory_bytes > 500_000, "{usage:?}");
         if cfg!(target_os = "linux") {
             assert!(usage.open_files.unwrap() >= files.len() as u64 + 3, "{usage:?}");
@@ -117,28 +143,34 @@ mod tests {
     fn a_process_that_ended_is_gone_even_before_it_is_waited_for() {
         let mut child = Command::new("sleep").arg("60").stdout(Stdio::null()).spawn().unwrap();
         let (mut system, mut watched) = (System::new().unwrap(), Watched::new(child.id()));
-        assert!(watched.look(&mut system).is_some());
+        assert!(matches!(watched.look(&mut system), Look::Seen(_)));
         child.kill().unwrap();
         let mut looks = 0;
-        while watched.look(&mut system).is_some() {
+        while watched.look(&mut system) != Look::Gone {
             looks += 1;
             assert!(looks < 500, "still there");
             std::thread::sleep(Duration::from_millis(10));
         }
         child.wait().unwrap();
-        assert_eq!(watched.look(&mut system), None);
+        assert_eq!(watched.look(&mut system), Look::Gone);
     }
 
     #[test]
     fn another_process_under_the_same_id_is_not_the_one_watched() {
         let mut watched = Watched { started: Some(1), ..Watched::new(std::process::id()) };
-        assert_eq!(watched.look(&mut System::new().unwrap()), None);
+        assert_eq!(watched.look(&mut System::new().unwrap()), Look::Gone);
         watched.started = None;
-        assert_eq!(watched.look(&mut System::new().unwrap()), None, "gone is final");
+        assert_eq!(watched.look(&mut System::new().unwrap()), Look::Gone, "gone is final");
+    }
+
+    #[test]
+    fn a_process_exists_or_does_not() {
+        assert!(exists(std::process::id()) && exists(1), "ours, and one we may not signal");
+        assert!(!exists(u32::MAX / 2) && !exists(u32::MAX) && !exists(0));
     }
 
     #[test]
     fn an_id_without_a_process_is_gone() {
-        assert_eq!(Watched::new(u32::MAX / 2).look(&mut System::new().unwrap()), None);
+        assert_eq!(Watched::new(u32::MAX / 2).look(&mut System::new().unwrap()), Look::Gone);
     }
 }

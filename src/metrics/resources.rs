@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sysinfo::System;
 
-use super::process::{Usage, Watched};
+use super::process::{Look, Usage, Watched};
 use crate::report::model::{ClientResources, ServerResources};
 
 /// Samples two processes and remembers start, peak and end.
@@ -30,7 +30,7 @@ pub struct Sample {
 /// The server's process at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServerSample {
-    /// Its pid is not known.
+    /// Its pid is not known, or it could not be looked at just now.
     Unknown,
     /// It runs.
     Running(Usage),
@@ -68,12 +68,14 @@ impl Monitor {
 
     /// Looks at both processes.
     pub fn sample(&mut self) -> Sample {
-        let client = self.own.look(&mut self.system).unwrap_or_default();
-        let server = match &mut self.server {
-            None => ServerSample::Unknown,
-            Some(server) => server.look(&mut self.system).map_or(ServerSample::Gone, ServerSample::Running),
+        self.own.look(&mut self.system);
+        let server = match self.server.as_mut().map(|server| server.look(&mut self.system)) {
+            None | Some(Look::Unreadable) => ServerSample::Unknown,
+            Some(Look::Seen(usage)) => ServerSample::Running(usage),
+            Some(Look::Gone) => ServerSample::Gone,
         };
-        Sample { client, server }
+        // Out of files, one cannot look at oneself: the last that was seen is nearer the truth than 0.
+        Sample { client: self.own.span.unwrap_or_default().last, server }
     }
 
     /// This process as the report shows it; `peak_open` connections share its growth.
@@ -119,10 +121,12 @@ impl Tracked {
         Self { watched: Watched::new(pid), span: None }
     }
 
-    fn look(&mut self, system: &mut System) -> Option<Usage> {
-        let usage = self.watched.look(system)?;
-        self.span.get_or_insert(Span::starting(usage)).extend(usage);
-        Some(usage)
+    fn look(&mut self, system: &mut System) -> Look {
+        let look = self.watched.look(system);
+        if let Look::Seen(usage) = look {
+            self.span.get_or_insert(Span::starting(usage)).extend(usage);
+        }
+        look
     }
 }
 

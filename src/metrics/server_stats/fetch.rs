@@ -191,7 +191,9 @@ impl Scraper {
             Some(tls) => {
                 let host = host_of(&self.url).unwrap_or_default().to_owned();
                 let name = host.try_into().map_err(|error| connect(io::Error::other(error)))?;
-                self.get(tls.connect(name, stream).await.map_err(connect)?).await?
+                // Its words may be those of a stranger's certificate.
+                let stream = tls.connect(name, stream).await.map_err(|error| self.broken(&error))?;
+                self.get(stream).await?
             }
         };
         let said = || foreign(&body, &self.secrets);
@@ -215,23 +217,19 @@ impl Scraper {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin,
     ) -> Result<(StatusCode, Bytes), ScrapeError> {
-        let broken = |error: &dyn std::fmt::Display| ScrapeError::Broken {
-            url: self.shown.clone(),
-            said: foreign(error.to_string(), &self.secrets),
-        };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| broken(&error))?;
+            .map_err(|error| self.broken(&error))?;
         let exchange = async {
-            let response = sender.send_request(self.request()).await.map_err(|error| broken(&error))?;
+            let response = sender.send_request(self.request()).await.map_err(|error| self.broken(&error))?;
             let status = response.status();
             // A long refusal is not read to its end; only its beginning is shown.
             let known = response.body().size_hint().exact().unwrap_or(0);
             if known > BODY_MAX as u64 {
-                return Err(broken(&format!("its answer is longer than {BODY_MAX} bytes")));
+                return Err(self.broken(&format!("its answer is longer than {BODY_MAX} bytes")));
             }
             let body = Limited::new(response.into_body(), BODY_MAX).collect().await;
-            Ok((status, body.map_err(|error| broken(&error))?.to_bytes()))
+            Ok((status, body.map_err(|error| self.broken(&error))?.to_bytes()))
         };
         // The connection must be driven while the exchange goes on, and dropped with it; its own end is seen by
         // the exchange as well.
@@ -242,11 +240,15 @@ impl Scraper {
             ended = connection => {
                 let answer = exchange.await;
                 match ended {
-                    Err(error) if answer.is_err() => Err(broken(&error)),
+                    Err(error) if answer.is_err() => Err(self.broken(&error)),
                     _ => answer,
                 }
             }
         }
+    }
+
+    fn broken(&self, error: &dyn std::fmt::Display) -> ScrapeError {
+        ScrapeError::Broken { url: self.shown.clone(), said: foreign(error.to_string(), &self.secrets) }
     }
 
     fn request(&self) -> Request<Empty<Bytes>> {

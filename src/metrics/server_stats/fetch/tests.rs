@@ -151,3 +151,56 @@ fn what_cannot_be_asked_is_refused_before_anything_is_sent() {
     let newline = |s: &mut Statistics| drop(s.headers.insert("x".into(), Secret::new("a\nb", "a\nb")));
     assert_eq!(with(newline).unwrap_err().to_string(), "the statistics header `x` cannot be sent");
 }
+
+/// Speaks TLS as `localhost` with a certificate of its own; returns its port and what trusts it.
+async fn secure(answer: String) -> (u16, TlsConnector, JoinSet<()>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let server = rustls::ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        // A client that does not trust us hangs up.
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+        let Ok(mut stream) = acceptor.accept(stream).await else { return };
+        let mut heard = [0; 1024];
+        let _ = stream.read(&mut heard).await;
+        let _ = stream.write_all(answer.as_bytes()).await;
+        let _ = stream.flush().await;
+    });
+    (port, TlsConnector::from(Arc::new(client)), tasks)
+}
+
+#[tokio::test]
+async fn https_is_spoken_to_who_is_trusted_and_to_nobody_else() {
+    for trusted in [true, false] {
+        let (port, connector, _tasks) = secure(ok("open 5\n")).await;
+        let url = format!("wss://localhost:{port}/graphql").parse().unwrap();
+        let mut scraper =
+            Scraper::new(&statistics(StatisticsFormat::Prometheus, NAMES), &url, Secrets::none())
+                .unwrap()
+                .pinned(vec![SocketAddr::from(([127, 0, 0, 1], port))]);
+        if trusted {
+            scraper.tls = Some(connector);
+            assert_eq!(scraper.scrape().await.unwrap().connections, Some(5.0));
+        } else {
+            let error = scraper.scrape().await.unwrap_err();
+            assert!(matches!(error, ScrapeError::Broken { .. }), "{error}");
+        }
+    }
+}

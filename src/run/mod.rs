@@ -1,0 +1,9 @@
+//! What a run needs around it: limits, the permitted address, the reference server's process, one reason to stop.
+
+pub mod date;
+pub mod limits;
+pub mod machine;
+pub mod needs;
+pub mod preflight_address;
+pub mod reference;
+pub mod stop;
