@@ -1,0 +1,288 @@
+//! One connection as everyone else sees it: a socket that anybody may write to and only its own task reads.
+//!
+//! Writing goes straight to the socket; what it does not take waits in the outbox, and the connection's task is
+//! woken to write it when the socket takes more. Nothing overtakes the outbox, so frames never mix.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice, Read, Write};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::event::{Event, text_header};
+use super::fanout::Subscriptions;
+use super::outbox::Outbox;
+use super::stats::Counters;
+use crate::clock::{self, Instant};
+
+/// What remains of a frame is shared rather than copied from this size on.
+const SHARE: usize = 16 << 10;
+
+/// Chunks handed to one write call.
+const SLICES: usize = 16;
+
+/// How far a connection has come; the sweeper measures each stage by its own limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its first HTTP request has not been read.
+    Asking,
+    /// It is kept alive for more HTTP requests.
+    KeptAlive,
+    /// It is a WebSocket without `connection_init`.
+    Greeting,
+    /// It is a WebSocket and acknowledged.
+    Ready,
+    /// Its last bytes are on their way.
+    Closing,
+}
+
+/// Why a connection has to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It has not.
+    Live,
+    /// With this close code and reason.
+    Close(u16, &'static str),
+    /// Its queue was full: nothing more is written.
+    CutOff,
+    /// At once.
+    Abort,
+}
+
+/// What became of an event offered to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// The kernel has all of it.
+    Written,
+    /// The rest, or all of it, waits.
+    Queued,
+    /// It would exceed the queue limit; nothing of it was written or queued.
+    Full,
+    /// The connection is ending.
+    Gone,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    stream: TcpStream,
+    outbox: RefCell<Option<Box<Outbox>>>,
+    waker: RefCell<Option<Waker>>,
+    fate: Cell<Fate>,
+    stage: Cell<Stage>,
+    /// When the stage began or, if later, when bytes last arrived.
+    since: Cell<Instant>,
+    /// Whether the last read left nothing in the socket.
+    drained: Cell<bool>,
+    pub(crate) subscriptions: Subscriptions,
+    /// Its place in the hub's register.
+    pub(crate) place: Cell<usize>,
+}
+
+impl Conn {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            outbox: RefCell::new(None),
+            waker: RefCell::new(None),
+            fate: Cell::new(Fate::Live),
+            stage: Cell::new(Stage::Asking),
+            since: Cell::new(clock::now()),
+            drained: Cell::new(false),
+            subscriptions: Subscriptions::default(),
+            place: Cell::new(usize::MAX),
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    pub(crate) fn since(&self) -> Instant {
+        self.since.get()
+    }
+
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.since.set(clock::now());
+    }
+
+    pub(crate) fn heard(&self) {
+        self.since.set(clock::now());
+    }
+
+    pub(crate) fn fate(&self) -> Fate {
+        self.fate.get()
+    }
+
+    /// Decides how the connection ends and wakes its task to see to it; the first decision stays, unless the new
+    /// one is to abort.
+    pub(crate) fn end(&self, fate: Fate) {
+        if self.fate.get() == Fate::Live || fate == Fate::Abort {
+            self.fate.set(fate);
+        }
+        self.wake();
+    }
+
+    /// Remembers whom to wake; called at the beginning of every poll of the connection's task.
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
+    }
+
+    /// Hands the frame of `event` for the subscription `prefix` to the socket, or to the outbox up to `limit`.
+    ///
+    /// A frame the socket has taken a part of is queued whatever the limit: half a frame would end the connection.
+    pub(crate) fn offer(&self, event: &mut Event, prefix: &[u8], limit: usize) -> Offered {
+        if self.fate.get() != Fate::Live {
+            return Offered::Gone;
+        }
+        let mut outbox = self.outbox.borrow_mut();
+        let frame = event.frame(prefix);
+        let written = if outbox.is_some() {
+            0
+        } else {
+            match self.stream.try_write(frame) {
+                Ok(n) if n == frame.len() => return Offered::Written,
+                Ok(n) => n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(_) => {
+                    drop(outbox);
+                    self.end(Fate::Abort);
+                    return Offered::Gone;
+                }
+            }
+        };
+        let rest = frame.len() - written;
+        if written == 0 && outbox.as_ref().map_or(0, |outbox| outbox.len()) + rest > limit {
+            return Offered::Full;
+        }
+        let first = outbox.is_none();
+        let outbox = outbox.get_or_insert_default();
+        if rest < SHARE {
+            outbox.push(&frame[written..]);
+        } else {
+            let own = frame.len() - event.tail_len();
+            if written < own {
+                outbox.push(&event.frame(prefix)[written..own]);
+            }
+            outbox.push_shared(event.shared_tail(), written.saturating_sub(own));
+        }
+        outbox.end_event();
+        if first {
+            self.wake();
+        }
+        Offered::Queued
+    }
+
+    /// Queues bytes for this connection's own task to flush when its input is exhausted.
+    pub(crate) fn queue(&self, bytes: &[u8]) {
+        self.outbox.borrow_mut().get_or_insert_default().push(bytes);
+    }
+
+    /// Queues a text message like [`Self::queue`].
+    pub(crate) fn queue_text(&self, text: &[u8]) {
+        let (header, len) = text_header(text.len());
+        let mut outbox = self.outbox.borrow_mut();
+        let outbox = outbox.get_or_insert_default();
+        outbox.push(&header[..len]);
+        outbox.push(text);
+    }
+
+    /// Writes what waits; `Pending` when the socket does not take all of it, with the task woken when it does.
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, counters: &Counters) -> Poll<io::Result<()>> {
+        loop {
+            match self.flush(counters) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return Poll::Ready(result),
+            }
+            match self.stream.poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn flush(&self, counters: &Counters) -> io::Result<()> {
+        let mut slot = self.outbox.borrow_mut();
+        let Some(outbox) = slot.as_mut() else { return Ok(()) };
+        while outbox.len() > 0 {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = outbox.slices(&mut slices);
+            let n = match filled {
+                1 => self.stream.try_write(&slices[0])?,
+                _ => self.stream.try_write_vectored(&slices[..filled])?,
+            };
+            let events = outbox.advance(n);
+            counters.queued.sub(events);
+            counters.delivered.add(events);
+        }
+        // Ten thousand idle connections should not keep ten thousand buffers.
+        *slot = None;
+        Ok(())
+    }
+
+    /// Forgets what waits; returns how many events were among it.
+    pub(crate) fn discard(&self) -> u64 {
+        self.outbox.take().map_or(0, |outbox| outbox.events())
+    }
+
+    /// Reads what has arrived; `WouldBlock` when that is nothing.
+    ///
+    /// A read that does not fill `buf` has emptied the socket, so the next one reports that without asking the
+    /// kernel. No event can be lost in between: the driver runs only after the task has yielded.
+    pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.drained.take() {
+            return self.stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
+        }
+        let n = self.stream.try_read(buf)?;
+        self.drained.set(n > 0 && n < buf.len());
+        Ok(n)
+    }
+
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
+    /// Tells the client that nothing more will come.
+    pub(crate) fn shut_down_writing(&self) {
+        // Fails only if the connection is gone already.
+        let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
+    }
+}
+
+/// The connection as tungstenite sees it: it writes to the outbox and never blocks.
+#[derive(Debug)]
+pub(crate) struct Pipe(pub(crate) Rc<Conn>);
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.queue(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,250 @@
+//! A WebSocket's life: reads its messages and does what they ask, until one side ends it.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, WebSocket};
+
+use super::conn::{Conn, Fate, Pipe, Stage};
+use super::fanout::{self, Refused};
+use super::hub::Hub;
+use super::message::{self, ClientMessage, Operation, Request};
+
+/// Messages and deliveries after which other connections get their turn.
+const BUDGET: usize = 256;
+
+/// Replies are flushed before the input is exhausted when they exceed this.
+const FLUSH_AT: usize = 64 << 10;
+
+/// tungstenite's default of 128 KiB would be zeroed before every read; measured, 4 KiB halves the cost of a
+/// message and is most of what an idle connection costs in memory.
+const READ_BUFFER: usize = 4 << 10;
+
+/// How a WebSocket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// We close it, with this code and reason.
+    Close(u16, &'static str),
+    /// The client closed it and was answered, or we stopped writing to it: write what waits, hang up.
+    HangUp,
+    /// The connection is gone.
+    Gone,
+}
+
+/// The reading side of a WebSocket.
+pub(crate) struct Session {
+    hub: Rc<Hub>,
+    conn: Rc<Conn>,
+    socket: WebSocket<Pipe>,
+    budget: usize,
+}
+
+impl Session {
+    /// Takes over a connection after its upgrade; `tail` is what the client sent behind its request.
+    pub(crate) fn new(hub: Rc<Hub>, conn: Rc<Conn>, tail: Vec<u8>) -> Self {
+        let limit = Some(hub.options.max_message.0);
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_frame_size(limit)
+            .max_message_size(limit);
+        let pipe = Pipe(Rc::clone(&conn));
+        let socket = if tail.is_empty() {
+            WebSocket::from_raw_socket(pipe, Role::Server, Some(config))
+        } else {
+            WebSocket::from_partially_read(pipe, tail, Role::Server, Some(config))
+        };
+        Self { hub, conn, socket, budget: BUDGET }
+    }
+
+    /// Handles what has arrived and writes what waits; ready when the WebSocket has ended.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.conn.watch(cx);
+        self.budget = BUDGET;
+        loop {
+            match self.conn.fate() {
+                Fate::Live => {}
+                Fate::Close(code, reason) => return Poll::Ready(Ending::Close(code, reason)),
+                Fate::CutOff => return Poll::Ready(Ending::HangUp),
+                Fate::Abort => return Poll::Ready(Ending::Gone),
+            }
+            if self.budget == 0 {
+                // Let others run; the flush leaves nothing of ours for them to wait behind.
+                if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
+                    return Poll::Ready(Ending::Gone);
+                }
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            self.budget -= 1;
+            let ended = match self.socket.read() {
+                Ok(Message::Text(text)) => self.text(&text).err(),
+                Ok(Message::Binary(_)) => Some(Ending::Close(4400, "binary message")),
+                // tungstenite answers pings and closes by itself with its next read.
+                Ok(_) => None,
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.poll_input(cx)).err()
+                }
+                Err(error) => Some(ending_of(&error)),
+            };
+            if let Some(ending) = ended {
+                return Poll::Ready(ending);
+            }
+            if self.conn.waiting() > FLUSH_AT {
+                self.flush_early(cx);
+            }
+        }
+    }
+
+    /// The input is exhausted: flushes the replies and waits for more.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
+        if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
+            return Poll::Ready(Err(Ending::Gone));
+        }
+        let ready = ready!(self.conn.poll_readable(cx));
+        self.conn.heard();
+        Poll::Ready(ready.map_err(|_| Ending::Gone))
+    }
+
+    /// Writes replies that have piled up, and cuts the connection off if the client does not read them.
+    fn flush_early(&mut self, cx: &mut Context<'_>) {
+        let flushed = self.conn.poll_flush(cx, &self.hub.counters);
+        if flushed.is_pending() && self.conn.waiting() > self.hub.options.queue_limit.0 {
+            fanout::cut_off(&self.hub, &self.conn);
+        }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), Ending> {
+        let message = message::parse(text).map_err(|reason| Ending::Close(4400, reason))?;
+        match message {
+            ClientMessage::Subscribe { id, request } => self.operation(&id, &request),
+            ClientMessage::Complete { id } => {
+                fanout::with_prefix(&self.hub, &id, |prefix| {
+                    fanout::unsubscribe(&self.hub, &self.conn, prefix);
+                });
+                Ok(())
+            }
+            ClientMessage::Ping(payload) => {
+                self.reply(|out| message::write_pong(out, payload));
+                Ok(())
+            }
+            ClientMessage::Pong => Ok(()),
+            ClientMessage::Init if self.conn.stage() == Stage::Greeting => {
+                self.conn.enter(Stage::Ready);
+                self.conn.queue_text(message::ACK);
+                Ok(())
+            }
+            ClientMessage::Init => Err(Ending::Close(4429, "Too many initialisation requests")),
+        }
+    }
+
+    fn operation(&mut self, id: &str, request: &Request<'_>) -> Result<(), Ending> {
+        if self.conn.stage() != Stage::Ready {
+            return Err(Ending::Close(4401, "Unauthorized"));
+        }
+        match message::operation(request) {
+            Ok(Operation::Publish { channel, payload }) => {
+                let (seq, deliveries) = fanout::publish(&self.hub, &channel, payload);
+                self.budget = self.budget.saturating_sub(deliveries);
+                self.reply(|out| message::write_published(out, id, seq));
+                self.reply(|out| message::write_complete(out, id));
+            }
+            Ok(Operation::Subscribe { channel }) => {
+                let subscribed = fanout::with_prefix(&self.hub, id, |prefix| {
+                    fanout::subscribe(&self.hub, &self.conn, prefix, &channel)
+                });
+                match subscribed {
+                    Some(Ok(())) => {}
+                    // The protocol wants the id in the reason; ours is from a fixed set, and the client knows it.
+                    Some(Err(Refused::Duplicate)) => {
+                        return Err(Ending::Close(4409, "Subscriber already exists"));
+                    }
+                    Some(Err(Refused::TooMany)) => {
+                        self.refuse(id, "too many subscriptions on this connection");
+                    }
+                    None => return Err(Ending::Close(4400, "operation id is too long")),
+                }
+            }
+            Err(reason) => self.refuse(id, reason),
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, id: &str, reason: &str) {
+        self.reply(|out| message::write_error(out, id, reason));
+    }
+
+    fn reply(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut scratch = self.hub.scratch.borrow_mut();
+        scratch.clear();
+        write(&mut scratch);
+        self.conn.queue_text(&scratch);
+        scratch.shrink_to(FLUSH_AT);
+    }
+}
+
+/// The answer to what tungstenite found wrong.
+fn ending_of(error: &Error) -> Ending {
+    match error {
+        Error::ConnectionClosed => Ending::HangUp,
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::Close(1009, "message too large"),
+        Error::Utf8(_) => Ending::Close(1007, "text is not UTF-8"),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => Ending::Gone,
+        _ => Ending::Close(1002, "WebSocket protocol error"),
+    }
+}
+
+/// Ends a connection in good order: its subscriptions at once, then what waits for it and the close frame are
+/// written, then the client is given the time to hang up. The sweeper aborts what takes too long.
+pub(crate) struct Farewell {
+    hub: Rc<Hub>,
+    conn: Rc<Conn>,
+    written: bool,
+}
+
+impl Farewell {
+    pub(crate) fn new(hub: Rc<Hub>, conn: Rc<Conn>, ending: Ending) -> Self {
+        hub.begin_closing(&conn);
+        if let Ending::Close(code, reason) = ending {
+            let close = Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
+            let mut bytes = Vec::with_capacity(128);
+            close.format(&mut bytes).expect("writing to memory does not fail");
+            conn.queue(&bytes);
+        }
+        Self { hub, conn, written: false }
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.conn.watch(cx);
+        if self.conn.fate() == Fate::Abort {
+            return Poll::Ready(());
+        }
+        if !self.written {
+            if ready!(self.conn.poll_flush(cx, &self.hub.counters)).is_err() {
+                return Poll::Ready(());
+            }
+            self.conn.shut_down_writing();
+            self.written = true;
+        }
+        // Closing with unread bytes would reset the connection and take the close frame with it.
+        let mut ignored = [0; 4096];
+        for _ in 0..BUDGET {
+            match self.conn.read(&mut ignored) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if ready!(self.conn.poll_readable(cx)).is_err() {
+                        return Poll::Ready(());
+                    }
+                }
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
