@@ -12,3 +12,4 @@ pub mod report;
 pub mod run;
 pub mod scenarios;
 pub mod server;
+pub mod verdict;

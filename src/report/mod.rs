@@ -1,3 +1,18 @@
 //! The report and the documents rendered from it.
+//!
+//! [`model`] is the truth; [`json`] stores it, [`text`] and [`markdown`] render it and never reckon. [`progress`]
+//! is what is seen before there is a report.
 
+mod file;
+pub mod human;
+pub mod json;
+pub mod latency;
+pub mod markdown;
 pub mod model;
+pub mod progress;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod schema;
+pub mod style;
+pub mod text;
+mod words;
