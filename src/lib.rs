@@ -4,6 +4,7 @@
 //! ARCHITECTURE.md is the map.
 
 pub mod care;
+pub mod clients;
 pub mod clock;
 pub mod ledger;
 pub mod metrics;

@@ -64,6 +64,13 @@ impl Recorder {
         self.counts().saturating_record(took_us);
     }
 
+    /// Counts one sample of a series that should have one every `interval`, and the samples that a longer wait
+    /// prevented (HdrHistogram's correction for coordinated omission).
+    pub fn record_corrected(&mut self, took: Duration, interval: Duration) {
+        let us = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_US);
+        self.counts().record_correct(us(took), us(interval)).expect("the value lies within the bounds");
+    }
+
     /// Adds everything that `other` counted; a coarser one stays as coarse as it was recorded.
     pub fn merge(&mut self, other: &Self) {
         let Some(theirs) = &other.counts else { return };

@@ -10,3 +10,7 @@ pub mod latency_set;
 pub mod process;
 pub mod resources;
 pub mod server_stats;
+
+pub use cpu::thread_time;
+pub use histograms::{Precision, Recorder};
+pub use latency_set::LatencySet;

@@ -1,0 +1,129 @@
+//! What the threads of a run share: a few gauges, one number per channel, and the roster.
+//!
+//! Rare things only. Nothing here is touched per message except the roster, once per publish.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::clock::RunClock;
+use crate::ledger::{Roster, Streams};
+
+/// Shared state of one round.
+#[derive(Debug)]
+pub struct Board {
+    /// The time axis.
+    pub clock: RunClock,
+    /// Names this run in every token and channel.
+    pub run: u32,
+    /// Which publisher serves which channel.
+    pub streams: Arc<Streams>,
+    /// Published and enrolled per stream.
+    pub roster: Arc<Roster>,
+    /// Connections between `connection_ack` and their end.
+    pub open: Gauge,
+    /// Connections between the connect call and `connection_ack`.
+    pub handshaking: Gauge,
+    /// Subscriptions between their confirmation and their end.
+    pub active: Gauge,
+    /// Subscriptions that wait for a probe, per channel.
+    pub waiting: Box<[AtomicU32]>,
+    /// Probes and censuses published, per channel.
+    pub probes_sent: Box<[AtomicU32]>,
+    /// The number of the census in progress; 0 before the first.
+    pub census: AtomicU32,
+    /// Subscriptions that received it and are still alive.
+    pub census_held: AtomicU32,
+    /// Start of each phase in ns on the run's axis; `u64::MAX` until it started.
+    pub phase_starts: Box<[AtomicU64]>,
+    /// Events handed to a socket.
+    pub events_sent: AtomicU64,
+    /// Obligations those events created.
+    pub obligations: AtomicU64,
+    /// Events whose acknowledgement is still open.
+    pub unacked: AtomicU64,
+}
+
+impl Board {
+    /// An empty board for `channels` channels and `phases` phases.
+    #[must_use]
+    pub fn new(clock: RunClock, run: u32, streams: Arc<Streams>, channels: u32, phases: usize) -> Self {
+        let roster = Arc::new(Roster::new(&streams));
+        Self {
+            clock,
+            run,
+            roster,
+            streams,
+            open: Gauge::default(),
+            handshaking: Gauge::default(),
+            active: Gauge::default(),
+            waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),
+            probes_sent: (0..channels).map(|_| AtomicU32::new(0)).collect(),
+            census: AtomicU32::new(0),
+            census_held: AtomicU32::new(0),
+            phase_starts: (0..phases).map(|_| AtomicU64::new(u64::MAX)).collect(),
+            events_sent: AtomicU64::new(0),
+            obligations: AtomicU64::new(0),
+            unacked: AtomicU64::new(0),
+        }
+    }
+
+    /// The name of a channel on the wire; it holds the run, so that two runs on one server never mix.
+    #[must_use]
+    pub fn channel_name(&self, channel: u32) -> String {
+        format!("stress-{:08x}-{channel}", self.run)
+    }
+
+    /// The phase an event belongs to: the last one that had started when it was due.
+    #[must_use]
+    pub fn phase_of(&self, due_ns: u64) -> usize {
+        self.phase_starts.iter().rposition(|s| s.load(Relaxed) <= due_ns).unwrap_or(0)
+    }
+}
+
+/// A number that goes up and down, with its highest value.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    now: AtomicU32,
+    peak: AtomicU32,
+}
+
+impl Gauge {
+    /// One more.
+    pub fn up(&self) {
+        let now = self.now.fetch_add(1, Relaxed) + 1;
+        self.peak.fetch_max(now, Relaxed);
+    }
+
+    /// One less.
+    pub fn down(&self) {
+        self.now.fetch_sub(1, Relaxed);
+    }
+
+    /// The present value.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.now.load(Relaxed)
+    }
+
+    /// The highest value so far.
+    #[must_use]
+    pub fn peak(&self) -> u32 {
+        self.peak.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_remembers_its_peak() {
+        let gauge = Gauge::default();
+        gauge.up();
+        gauge.up();
+        gauge.down();
+        gauge.up();
+        gauge.down();
+        assert_eq!((gauge.get(), gauge.peak()), (1, 2));
+    }
+}

@@ -1,0 +1,181 @@
+//! Publishing by HTTP POST: one connection, one request at a time, so that order per publisher is kept.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use http::{HeaderName, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::failure::{Failure, Reason, Stage};
+use super::handshake::{Endpoint, Refusal, Stages};
+use super::publisher::{Desk, PublisherSeat};
+use super::source::{Next, Outgoing, Source, What};
+use super::timer::PreciseTimer;
+use crate::care::Secret;
+use crate::protocol::http_reply;
+
+/// The most of an answer that is read.
+const ANSWER_LIMIT: usize = 64 << 10;
+
+/// Where events are posted.
+#[derive(Clone)]
+pub struct HttpEndpoint {
+    /// Reached like the WebSocket side: address, TLS, timeouts.
+    pub endpoint: Endpoint,
+    /// Request headers beside `host` and `content-type`.
+    pub headers: Vec<(HeaderName, Secret)>,
+}
+
+/// Opens the connection, publishes what the source says, ends when ordered.
+pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source, http: HttpEndpoint) {
+    desk.result.borrow_mut().links[seat.group].attempted += 1;
+    let mut drivers = JoinSet::new();
+    let mut sender = match connect(&http, &mut drivers).await {
+        Ok(sender) => sender,
+        Err(refusal) => return desk.lost(seat, &refusal),
+    };
+    let Ok(mut timer) = PreciseTimer::new() else {
+        return desk.lost(seat, &refusal(Stage::Tcp, Reason::NoFile, String::new()));
+    };
+    desk.ready(seat);
+    while let Some(outgoing) = next(&desk, seat, &mut source, &mut timer).await {
+        let sent_ns = desk.board.clock.now_ns();
+        desk.sent(outgoing.what, sent_ns);
+        match timeout(http.endpoint.timeouts.operation, post(&http, &mut sender, &outgoing, &desk)).await {
+            Ok(Ok(())) => desk.acked(outgoing.what, sent_ns, desk.board.clock.now_ns()),
+            Ok(Err(Answer::Refused(why))) => desk.refused(seat, outgoing.what, &why),
+            Ok(Err(Answer::Broken(why))) => {
+                desk.unknown(outgoing.what, false);
+                desk.never_sent(&source);
+                return desk.lost(seat, &why);
+            }
+            Err(_) => {
+                desk.unknown(outgoing.what, true);
+                desk.never_sent(&source);
+                return desk.lost(seat, &refusal(Stage::Publish, Reason::Timeout, String::new()));
+            }
+        }
+    }
+    desk.never_sent(&source);
+    drivers.shutdown().await;
+}
+
+/// The next message once it is due; `None` when closing was ordered.
+async fn next(
+    desk: &Desk,
+    seat: PublisherSeat,
+    source: &mut Source,
+    timer: &mut PreciseTimer,
+) -> Option<Outgoing> {
+    poll_fn(|cx| {
+        loop {
+            let orders = desk.orders.get();
+            let now_ns = desk.board.clock.now_ns();
+            let next = source.next(&orders, 0, now_ns);
+            if let Next::Send(outgoing) = next {
+                if outgoing.what != What::Probe {
+                    desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns));
+                }
+                return Poll::Ready(Some(outgoing));
+            }
+            if orders.close {
+                return Poll::Ready(None);
+            }
+            {
+                let state = &mut desk.seats.borrow_mut()[seat.index];
+                if source.is_done(&orders) {
+                    state.done = Some(orders);
+                }
+                state.waker = Some(cx.waker().clone());
+            }
+            match next {
+                Next::At(at_ns) if timer.poll_until(cx, desk.board.clock.at(at_ns)).is_ready() => {}
+                _ => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+async fn connect(
+    http: &HttpEndpoint,
+    drivers: &mut JoinSet<()>,
+) -> Result<SendRequest<Full<Bytes>>, Refusal> {
+    let stream = http.endpoint.dial(&mut Stages::default()).await?;
+    let (sender, connection) = handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| refusal(Stage::Upgrade, Reason::Handshake, http.endpoint.foreign(&e.to_string())))?;
+    drivers.spawn_local(async move {
+        // Its end shows in the next request.
+        drop(connection.await);
+    });
+    Ok(sender)
+}
+
+/// What became of a request that did not succeed.
+enum Answer {
+    /// The server said no.
+    Refused(Refusal),
+    /// The connection is of no use any more.
+    Broken(Refusal),
+}
+
+async fn post(
+    http: &HttpEndpoint,
+    sender: &mut SendRequest<Full<Bytes>>,
+    outgoing: &Outgoing,
+    desk: &Desk,
+) -> Result<(), Answer> {
+    let broken = |e: &hyper::Error| {
+        Answer::Broken(refusal(Stage::Publish, Reason::Closed, http.endpoint.foreign(&e.to_string())))
+    };
+    let request = request(http, outgoing, desk).map_err(Answer::Refused)?;
+    sender.ready().await.map_err(|e| broken(&e))?;
+    let response = sender.send_request(request).await.map_err(|e| broken(&e))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
+    let body = body.map_err(|e| {
+        Answer::Broken(refusal(Stage::Publish, Reason::InvalidMessage, http.endpoint.foreign(&e.to_string())))
+    })?;
+    let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
+    if status != StatusCode::OK {
+        let reason = Reason::Http(status.as_u16());
+        return Err(Answer::Refused(refusal(Stage::Publish, reason, http.endpoint.foreign(&text))));
+    }
+    http_reply(&text)
+        .map_err(|e| Answer::Refused(refusal(Stage::Publish, Reason::Error, http.endpoint.foreign(&e))))
+}
+
+fn request(http: &HttpEndpoint, outgoing: &Outgoing, desk: &Desk) -> Result<Request<Full<Bytes>>, Refusal> {
+    let mut payload = Vec::new();
+    outgoing.token.write(outgoing.payload, &mut payload);
+    let payload = std::str::from_utf8(&payload).expect("a token is ASCII");
+    let channel = desk.board.channel_name(outgoing.token.channel);
+    let mut body = String::new();
+    http.endpoint.dialect.http_body(&channel, payload, &mut body);
+    let url = &http.endpoint.url;
+    let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let host = url.authority().map_or("", |a| a.as_str().rsplit('@').next().unwrap_or_default());
+    let mut request = Request::post(path)
+        .header(http::header::HOST, host)
+        .header(http::header::CONTENT_TYPE, "application/json")
+        .header(http::header::ACCEPT, "application/graphql-response+json, application/json");
+    for (name, value) in &http.headers {
+        if let Ok(value) = HeaderValue::from_str(value.reveal()) {
+            request = request.header(name, value);
+        }
+    }
+    request
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|e| refusal(Stage::Publish, Reason::Handshake, e.to_string()))
+}
+
+fn refusal(stage: Stage, reason: Reason, text: String) -> Refusal {
+    Refusal { failure: Failure::new(stage, reason), text }
+}

@@ -1,0 +1,309 @@
+//! Publishing over a WebSocket: one connection, one poll function that reads acknowledgements and writes events.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, Stream as _};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
+
+use super::failure::{Failure, Reason, Stage};
+use super::handshake::{Refusal, Socket};
+use super::in_flight::InFlight;
+use super::publisher::{Desk, PublisherSeat};
+use super::source::{Next, Outgoing, Source, What};
+use super::timer::PreciseTimer;
+use crate::protocol::graphql_transport_ws::Message as Said;
+use crate::protocol::refusal;
+
+/// Messages read or written in one poll before other connections get their turn.
+const BUDGET: usize = 256;
+
+/// Pongs that may wait for room in the socket; a server that floods us with pings gets no more answers than that.
+const REPLIES: usize = 64;
+
+/// How long the server may take to answer our close.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Opens the connection, publishes what the source says, closes when ordered.
+pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
+    desk.result.borrow_mut().links[seat.group].attempted += 1;
+    let timer = match PreciseTimer::new() {
+        Ok(timer) => timer,
+        Err(e) => {
+            let failure = Failure::from_io(Stage::Tcp, &e);
+            return desk.lost(seat, &Refusal { failure, text: e.to_string() });
+        }
+    };
+    let socket = match desk.endpoint.open().await {
+        Ok((socket, _)) => socket,
+        Err(refusal) => return desk.lost(seat, &refusal),
+    };
+    desk.ready(seat);
+    let in_flight = InFlight::new(seat.first_id);
+    let mut link = Link {
+        desk: Rc::clone(&desk),
+        seat,
+        source,
+        socket,
+        in_flight,
+        timer,
+        unflushed: 0,
+        dirty: false,
+        blocked_ns: 0,
+        replies: Vec::new(),
+        closing: false,
+        said: None,
+        text: String::new(),
+        payload: Vec::new(),
+    };
+    let end = poll_fn(|cx| link.poll(cx)).await;
+    desk.never_sent(&link.source);
+    for entry in link.in_flight.drain() {
+        desk.unknown(entry.what, false);
+    }
+    match end {
+        Ok(()) => drop(tokio::time::timeout(CLOSE_WAIT, poll_fn(|cx| link.poll_closed(cx))).await),
+        Err(refusal) => desk.lost(seat, &refusal),
+    }
+}
+
+/// A publish that waits for its acknowledgement.
+struct Sent {
+    what: What,
+    sent_ns: u64,
+}
+
+struct Link {
+    desk: Rc<Desk>,
+    seat: PublisherSeat,
+    source: Source,
+    socket: Socket,
+    in_flight: InFlight<Sent>,
+    timer: PreciseTimer,
+    /// Messages handed over since the last flush began.
+    unflushed: u32,
+    dirty: bool,
+    /// The last time the socket would not take what it was given: what was due before is late because of the
+    /// target, not because of us.
+    blocked_ns: u64,
+    replies: Vec<String>,
+    closing: bool,
+    said: Option<Refusal>,
+    text: String,
+    payload: Vec<u8>,
+}
+
+impl Link {
+    /// Runs until the connection ends or everything is said and closing was ordered.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+        if let Some(refusal) = self.read(cx) {
+            return Poll::Ready(Err(refusal));
+        }
+        if let Err(e) = self.write(cx) {
+            return Poll::Ready(Err(self.desk.endpoint.refuse_ws(Stage::Open, &e)));
+        }
+        let orders = self.desk.orders.get();
+        let mut seats = self.desk.seats.borrow_mut();
+        let seat = &mut seats[self.seat.index];
+        if !self.dirty && self.source.is_done(&orders) {
+            seat.done = Some(orders);
+        }
+        if !seat.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            seat.waker = Some(cx.waker().clone());
+        }
+        if self.closing && !self.dirty { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// After our close frame: reads until the server has closed.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Option<Refusal> {
+        let mut now_ns = 0;
+        for _ in 0..BUDGET {
+            let message = match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => return self.said.take_if(|s| s.failure.reason == Reason::InvalidMessage),
+                Poll::Ready(None) => return Some(self.said.take().unwrap_or_else(|| open(Reason::Closed))),
+                Poll::Ready(Some(Err(e))) => {
+                    let other = self.desk.endpoint.refuse_ws(Stage::Open, &e);
+                    return Some(self.said.take().unwrap_or(other));
+                }
+                Poll::Ready(Some(Ok(message))) => message,
+            };
+            if now_ns == 0 {
+                now_ns = self.desk.board.clock.now_ns();
+            }
+            self.on_message(&message, now_ns);
+        }
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    fn on_message(&mut self, message: &Message, now_ns: u64) {
+        match message {
+            Message::Text(text) => self.on_text(text, now_ns),
+            Message::Ping(_) => self.dirty = true,
+            Message::Close(frame) => {
+                self.dirty = true;
+                self.said = Some(frame.as_ref().map_or_else(
+                    || open(Reason::Closed),
+                    |f| Refusal {
+                        failure: Failure::new(Stage::Open, Reason::CloseCode(f.code.into())),
+                        text: self.desk.endpoint.foreign(&f.reason),
+                    },
+                ));
+            }
+            Message::Binary(_) => self.said = Some(open(Reason::InvalidMessage)),
+            Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn on_text(&mut self, text: &str, now_ns: u64) {
+        let desk = Rc::clone(&self.desk);
+        match desk.endpoint.dialect.decode(text) {
+            // The result of a mutation; `complete` follows and says nothing new.
+            Ok(Said::Next { id, errors: false, .. }) => {
+                if let Some(sent) = self.in_flight.settle(id) {
+                    desk.acked(sent.what, sent.sent_ns, now_ns);
+                }
+            }
+            Ok(Said::Next { id, errors: true, payload, .. }) => self.refused(id, payload),
+            Ok(Said::Error { id, errors }) => self.refused(id, &refusal(errors)),
+            Ok(Said::Complete { id }) => {
+                if self.in_flight.get_mut(id).is_some() {
+                    self.refused(id, "complete without a result");
+                }
+            }
+            Ok(Said::Ping { payload }) => self.reply(payload),
+            Ok(Said::Pong { .. } | Said::Ack) => {}
+            Err(_) => {
+                let text = desk.endpoint.foreign(text);
+                let failure = Failure::new(Stage::Open, Reason::InvalidMessage);
+                self.said = Some(Refusal { failure, text });
+            }
+        }
+    }
+
+    fn reply(&mut self, payload: Option<&str>) {
+        if self.replies.len() < REPLIES {
+            let mut pong = String::new();
+            self.desk.endpoint.dialect.pong(payload, &mut pong);
+            self.replies.push(pong);
+        }
+    }
+
+    fn refused(&mut self, id: u64, text: &str) {
+        if let Some(sent) = self.in_flight.settle(id) {
+            let failure = Failure::new(Stage::Publish, Reason::Error);
+            let text = self.desk.endpoint.foreign(text);
+            self.desk.refused(self.seat, sent.what, &Refusal { failure, text });
+        }
+    }
+
+    /// Hands over what is due, flushes when a batch is full or nothing more is due, and sets the timer.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
+        self.expire();
+        let batch = self.source.batch();
+        for _ in 0..BUDGET {
+            if self.unflushed >= batch && self.flush(cx)?.is_pending() {
+                return Ok(());
+            }
+            if self.closing || Pin::new(&mut self.socket).poll_ready(cx)?.is_pending() {
+                break;
+            }
+            let now_ns = self.desk.board.clock.now_ns();
+            if let Some(reply) = self.replies.pop() {
+                self.hand_over(Message::text(reply))?;
+                continue;
+            }
+            let orders = self.desk.orders.get();
+            match self.source.next(&orders, self.in_flight.len(), now_ns) {
+                Next::Send(outgoing) => self.send(&outgoing, now_ns)?,
+                Next::At(at_ns) => {
+                    let _ = self.flush(cx)?;
+                    let at = self.desk.board.clock.at(at_ns);
+                    if self.timer.poll_until(cx, at).is_pending() {
+                        return self.close_if_ordered(cx);
+                    }
+                }
+                Next::Wait => {
+                    let _ = self.flush(cx)?;
+                    return self.close_if_ordered(cx);
+                }
+            }
+        }
+        if self.flush(cx)?.is_ready() && !self.closing {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, outgoing: &Outgoing, now_ns: u64) -> Result<(), WsError> {
+        self.payload.clear();
+        self.text.clear();
+        outgoing.token.write(outgoing.payload, &mut self.payload);
+        let payload = std::str::from_utf8(&self.payload).expect("a token is ASCII");
+        let channel = self.desk.board.channel_name(outgoing.token.channel);
+        let id = self.in_flight.next_id();
+        self.desk.endpoint.dialect.publish(id, &channel, payload, &mut self.text);
+        self.in_flight.open(Sent { what: outgoing.what, sent_ns: now_ns });
+        self.desk.sent(outgoing.what, now_ns);
+        if outgoing.what != What::Probe && self.blocked_ns < outgoing.token.due_ns {
+            self.desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns));
+        }
+        self.hand_over(Message::text(self.text.as_str()))
+    }
+
+    fn hand_over(&mut self, message: Message) -> Result<(), WsError> {
+        self.unflushed += 1;
+        self.dirty = true;
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, WsError> {
+        if !self.dirty {
+            return Ok(Poll::Ready(()));
+        }
+        if Pin::new(&mut self.socket).poll_flush(cx)?.is_ready() {
+            self.dirty = false;
+            self.unflushed = 0;
+            return Ok(Poll::Ready(()));
+        }
+        self.blocked_ns = self.desk.board.clock.now_ns();
+        Ok(Poll::Pending)
+    }
+
+    fn close_if_ordered(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
+        if self.desk.orders.get().close && !self.closing {
+            self.closing = true;
+            let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+            self.hand_over(Message::Close(Some(frame)))?;
+            let _ = self.flush(cx)?;
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self) {
+        let limit = self.desk.endpoint.timeouts.operation.as_nanos() as u64;
+        let now = self.desk.board.clock.now_ns();
+        while let Some(sent) = self.in_flight.expire(|s| now.saturating_sub(s.sent_ns) > limit) {
+            self.desk.unknown(sent.what, true);
+        }
+    }
+}
+
+fn open(reason: Reason) -> Refusal {
+    Refusal { failure: Failure::new(Stage::Open, reason), text: String::new() }
+}

@@ -1,0 +1,322 @@
+//! The publisher thread: publishing connections and the prober, on a runtime of their own.
+//!
+//! Apart from the subscribers because publishing beside 10,000 subscribers on one thread multiplies the deliver
+//! p99 that is measured by five.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::board::Board;
+use super::handshake::{Endpoint, Refusal};
+use super::http_link::{self, HttpEndpoint};
+use super::link;
+use super::source::{Events, Probes, PublishOrders, Source, What};
+use super::tally::Failures;
+use crate::ledger::StreamId;
+use crate::metrics::{LatencySet, thread_time};
+use crate::scenarios::plan::Plan;
+
+const TICK: Duration = Duration::from_millis(20);
+
+/// Unacknowledged publishes that are remembered one by one for the ledger; beyond it only their number is.
+const UNACKED_KEPT: usize = 1 << 20;
+
+/// Everything the thread needs to know beforehand.
+pub struct PublisherPlan {
+    /// The target's WebSocket side.
+    pub endpoint: Endpoint,
+    /// Its HTTP side, where events are published by POST.
+    pub http: Option<HttpEndpoint>,
+    /// Shared gauges and the roster.
+    pub board: Arc<Board>,
+    /// The plan.
+    pub plan: Arc<Plan>,
+}
+
+/// Counts that the conductor sees while the run goes on.
+#[derive(Debug, Default, Clone)]
+pub struct PublisherSnapshot {
+    /// Connections that are ready to publish.
+    pub ready: u32,
+    /// Connections that failed to open or ended.
+    pub lost: u32,
+    /// The first reason.
+    pub first_loss: Option<Refusal>,
+    /// The orders that the figures below belong to.
+    pub orders: PublishOrders,
+    /// Connections that still have something to send under these orders.
+    pub busy: u32,
+    /// CPU time of the thread.
+    pub cpu: Duration,
+}
+
+/// Counts of one group in one phase.
+#[derive(Debug, Clone, Default)]
+pub struct PublishTally {
+    /// Events that were due.
+    pub attempted: u64,
+    /// Handed to the socket.
+    pub sent: u64,
+    /// Acknowledged.
+    pub acked: u64,
+    /// Never acknowledged.
+    pub unknown: u64,
+    /// Of those, given up after the operation timeout.
+    pub timed_out: u64,
+    /// Refused by the server.
+    pub failed: u64,
+    /// First and last time an event was handed to the socket, ns on the run's axis.
+    pub span_ns: Option<(u64, u64)>,
+}
+
+/// What one publishing group's connections did.
+#[derive(Debug, Clone, Default)]
+pub struct LinkTally {
+    /// Connections started.
+    pub attempted: u64,
+    /// Connections that became ready.
+    pub established: u64,
+    /// Connections that ended before they were told to.
+    pub lost: u64,
+    /// Failures by name.
+    pub failures: Failures,
+}
+
+/// What the publisher thread leaves behind.
+#[derive(Debug)]
+pub struct PublisherResult {
+    /// `[group][phase]`
+    pub groups: Vec<Vec<PublishTally>>,
+    /// One per group, then one for the prober.
+    pub links: Vec<LinkTally>,
+    /// `publish_ack` and `send_lag`; `loop_lag` of this thread.
+    pub latency: LatencySet,
+    /// Publishes without an acknowledgement.
+    pub unacked: Vec<(StreamId, u64)>,
+}
+
+/// Shared by the tasks of the thread.
+pub(super) struct Desk {
+    pub endpoint: Endpoint,
+    pub board: Arc<Board>,
+    pub orders: Cell<PublishOrders>,
+    pub result: RefCell<PublisherResult>,
+    pub seats: RefCell<Vec<SeatState>>,
+}
+
+/// What the thread knows of one connection.
+#[derive(Default)]
+pub(super) struct SeatState {
+    pub waker: Option<Waker>,
+    pub ready: bool,
+    pub lost: bool,
+    /// The orders under which it last said that it is done.
+    pub done: Option<PublishOrders>,
+}
+
+/// One publishing connection's place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PublisherSeat {
+    pub index: usize,
+    /// Index in `PublisherResult::links`.
+    pub group: usize,
+    /// First operation id; ids of different connections never meet.
+    pub first_id: u64,
+}
+
+/// Runs the thread until it is ordered to close; called on its own thread.
+///
+/// # Errors
+/// If the thread cannot have an event loop or a timer (no free file).
+pub fn run(
+    plan: PublisherPlan,
+    orders: watch::Receiver<PublishOrders>,
+    snapshot: &Arc<Mutex<PublisherSnapshot>>,
+) -> std::io::Result<PublisherResult> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    let groups = plan.plan.publishers.len();
+    let phases = plan.plan.phases.len();
+    let desk = Rc::new(Desk {
+        endpoint: plan.endpoint.clone(),
+        board: Arc::clone(&plan.board),
+        orders: Cell::default(),
+        result: RefCell::new(PublisherResult {
+            groups: vec![vec![PublishTally::default(); phases]; groups],
+            links: vec![LinkTally::default(); groups + 1],
+            latency: LatencySet::new(1, 1),
+            unacked: Vec::new(),
+        }),
+        seats: RefCell::default(),
+    });
+    runtime.block_on(local.run_until(drive(Rc::clone(&desk), plan, orders, Arc::clone(snapshot))));
+    drop(local);
+    drop(runtime);
+    let desk = Rc::into_inner(desk).expect("every task of the thread has ended with its runtime");
+    Ok(desk.result.into_inner())
+}
+
+async fn drive(
+    desk: Rc<Desk>,
+    plan: PublisherPlan,
+    mut orders: watch::Receiver<PublishOrders>,
+    snapshot: Arc<Mutex<PublisherSnapshot>>,
+) {
+    let mut links = JoinSet::new();
+    let mut helpers = JoinSet::new();
+    for (seat, source) in seats(&plan) {
+        desk.seats.borrow_mut().push(SeatState::default());
+        let desk = Rc::clone(&desk);
+        match plan.http.clone() {
+            Some(http) => links.spawn_local(http_link::run(desk, seat, source, http)),
+            None => links.spawn_local(link::run(desk, seat, source)),
+        };
+    }
+    helpers.spawn_local(tick(Rc::clone(&desk), Arc::clone(&snapshot)));
+    loop {
+        let now = *orders.borrow_and_update();
+        desk.orders.set(now);
+        desk.wake_all();
+        if now.close && links.is_empty() {
+            break;
+        }
+        tokio::select! {
+            changed = orders.changed() => if changed.is_err() { break },
+            Some(_) = links.join_next() => {}
+        }
+    }
+    links.shutdown().await;
+    helpers.shutdown().await;
+    desk.publish_counts(&snapshot);
+}
+
+/// Every publishing connection with what it says, and the prober last.
+fn seats(plan: &PublisherPlan) -> Vec<(PublisherSeat, Source)> {
+    let mut seats = Vec::new();
+    let seat = |index: usize, group| PublisherSeat { index, group, first_id: (index as u64 + 1) << 32 };
+    for (g, group) in plan.plan.publishers.iter().enumerate() {
+        for c in 0..group.connections {
+            let index = seats.len();
+            let events = Events::new(Arc::clone(&plan.board), &plan.plan, g, c, index as u32);
+            seats.push((seat(index, g), Source::Events(events)));
+        }
+    }
+    let index = seats.len();
+    let probes = Probes::new(Arc::clone(&plan.board), index as u32, plan.plan.channels);
+    seats.push((seat(index, plan.plan.publishers.len()), Source::Probes(probes)));
+    seats
+}
+
+async fn tick(desk: Rc<Desk>, snapshot: Arc<Mutex<PublisherSnapshot>>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let due = ticks.tick().await;
+        desk.result.borrow_mut().latency.loop_lag.record(due.elapsed());
+        desk.publish_counts(&snapshot);
+    }
+}
+
+impl Desk {
+    fn wake_all(&self) {
+        let wakers: Vec<Waker> = self.seats.borrow().iter().filter_map(|s| s.waker.clone()).collect();
+        wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    fn publish_counts(&self, snapshot: &Mutex<PublisherSnapshot>) {
+        let seats = self.seats.borrow();
+        let orders = self.orders.get();
+        let mut out = snapshot.lock().expect("nobody panics while holding a snapshot");
+        out.ready = seats.iter().filter(|s| s.ready && !s.lost).count() as u32;
+        out.lost = seats.iter().filter(|s| s.lost).count() as u32;
+        out.busy = seats.iter().filter(|s| !s.lost && s.done != Some(orders)).count() as u32;
+        out.orders = orders;
+        out.cpu = thread_time();
+    }
+
+    pub(super) fn ready(&self, seat: PublisherSeat) {
+        self.seats.borrow_mut()[seat.index].ready = true;
+        self.result.borrow_mut().links[seat.group].established += 1;
+    }
+
+    /// Books the end of a connection that should have gone on.
+    pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal) {
+        let mut seats = self.seats.borrow_mut();
+        seats[seat.index].lost = true;
+        let mut result = self.result.borrow_mut();
+        let link = &mut result.links[seat.group];
+        link.lost += u64::from(seats[seat.index].ready);
+        link.failures.add(refusal.failure, &refusal.text);
+    }
+
+    /// Books an event that is handed to the socket.
+    pub(super) fn sent(&self, what: What, now_ns: u64) {
+        let What::Event { group, phase, .. } = what else { return };
+        self.board.events_sent.fetch_add(1, Relaxed);
+        self.board.unacked.fetch_add(1, Relaxed);
+        let tally = &mut self.result.borrow_mut().groups[group][phase];
+        tally.attempted += 1;
+        tally.sent += 1;
+        let first = tally.span_ns.map_or(now_ns, |(first, _)| first);
+        tally.span_ns = Some((first, now_ns));
+    }
+
+    /// Books the acknowledgement of an event.
+    pub(super) fn acked(&self, what: What, sent_ns: u64, now_ns: u64) {
+        let What::Event { group, phase, .. } = what else { return };
+        self.board.unacked.fetch_sub(1, Relaxed);
+        let mut result = self.result.borrow_mut();
+        result.groups[group][phase].acked += 1;
+        result.latency.publish_ack.record_ns(now_ns.saturating_sub(sent_ns));
+    }
+
+    /// Books an event that the server refused with a GraphQL error.
+    pub(super) fn refused(&self, seat: PublisherSeat, what: What, refusal: &Refusal) {
+        self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
+        let What::Event { group, phase, stream, seq } = what else { return };
+        self.board.unacked.fetch_sub(1, Relaxed);
+        let mut result = self.result.borrow_mut();
+        result.groups[group][phase].failed += 1;
+        result.keep_unacked(stream, seq);
+    }
+
+    /// Books an event whose acknowledgement will not be waited for any longer.
+    pub(super) fn unknown(&self, what: What, timed_out: bool) {
+        let What::Event { group, phase, stream, seq } = what else { return };
+        self.board.unacked.fetch_sub(1, Relaxed);
+        let mut result = self.result.borrow_mut();
+        let tally = &mut result.groups[group][phase];
+        tally.unknown += 1;
+        tally.timed_out += u64::from(timed_out);
+        result.keep_unacked(stream, seq);
+    }
+
+    /// How late an event was sent although its connection could be written.
+    pub(super) fn send_lag(&self, lag_ns: u64) {
+        self.result.borrow_mut().latency.send_lag.record_ns(lag_ns);
+    }
+
+    /// Books events that were due and will never be sent.
+    pub(super) fn never_sent(&self, source: &Source) {
+        let Source::Events(events) = source else { return };
+        if let Some((phase, n)) = events.overdue(&self.orders.get(), self.board.clock.now_ns()) {
+            self.result.borrow_mut().groups[events.group()][phase].attempted += n;
+        }
+    }
+}
+
+impl PublisherResult {
+    fn keep_unacked(&mut self, stream: StreamId, seq: u64) {
+        if self.unacked.len() < UNACKED_KEPT {
+            self.unacked.push((stream, seq));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What one shard counts about its connections and subscriptions; merged by the fleet, never shared.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use super::failure::Failure;
+
+/// Failures by name, each with the first text that came with it.
+#[derive(Debug, Clone, Default)]
+pub struct Failures {
+    counts: BTreeMap<Failure, u64>,
+    texts: BTreeMap<Failure, String>,
+}
+
+impl Failures {
+    /// Counts one; `text` has been made harmless and is kept if it is the first.
+    pub fn add(&mut self, failure: Failure, text: &str) {
+        *self.counts.entry(failure).or_default() += 1;
+        if !text.is_empty() {
+            self.texts.entry(failure).or_insert_with(|| text.to_owned());
+        }
+    }
+
+    /// Name → count. Two failures may share a name.
+    #[must_use]
+    pub fn by_name(&self) -> BTreeMap<String, u64> {
+        let mut named = BTreeMap::new();
+        for (failure, count) in &self.counts {
+            *named.entry(failure.to_string()).or_default() += count;
+        }
+        named
+    }
+
+    /// Name → first text.
+    #[must_use]
+    pub fn texts(&self) -> BTreeMap<String, String> {
+        self.texts.iter().map(|(f, t)| (f.to_string(), t.clone())).collect()
+    }
+
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Those that `keep` accepts.
+    #[must_use]
+    pub fn count(&self, keep: impl Fn(Failure) -> bool) -> u64 {
+        self.counts.iter().filter(|(f, _)| keep(**f)).map(|(_, n)| n).sum()
+    }
+}
+
+impl AddAssign<&Self> for Failures {
+    fn add_assign(&mut self, other: &Self) {
+        for (failure, count) in &other.counts {
+            *self.counts.entry(*failure).or_default() += count;
+        }
+        for (failure, text) in &other.texts {
+            self.texts.entry(*failure).or_insert_with(|| text.clone());
+        }
+    }
+}
+
+/// Counts of one group of subscribers.
+#[derive(Debug, Clone, Default)]
+pub struct GroupTally {
+    /// Connections started.
+    pub attempted: u64,
+    /// Connections that got `connection_ack`.
+    pub established: u64,
+    /// Closed because the run was over.
+    pub dropped_by_plan: u64,
+    /// Ended otherwise after they were established.
+    pub dropped_unexpectedly: u64,
+    /// Attempts, connections and operations that failed, by name.
+    pub failures: Failures,
+    /// Attempts given up because the run was stopped.
+    pub cancelled: u64,
+    /// Subscriptions asked for.
+    pub requested: u64,
+    /// Subscriptions proved.
+    pub confirmed: u64,
+    /// Probes and censuses received.
+    pub probes_delivered: u64,
+    /// Not received although an earlier one was.
+    pub probes_missed: u64,
+    /// `next` messages that carried GraphQL errors.
+    pub errors_in_next: u64,
+    /// First and last connect call of each wave, ns on the run's axis.
+    pub offers: Vec<Option<(u64, u64)>>,
+}
+
+impl GroupTally {
+    /// Notes a connect call of wave `wave` at `at_ns`.
+    pub fn offer(&mut self, wave: usize, at_ns: u64) {
+        if self.offers.len() <= wave {
+            self.offers.resize(wave + 1, None);
+        }
+        self.offers[wave] = Some(widen(self.offers[wave], (at_ns, at_ns)));
+    }
+
+    /// The widest spread of a wave, in ns.
+    #[must_use]
+    pub fn offered_spread_ns(&self) -> Option<u64> {
+        self.offers.iter().flatten().map(|(first, last)| last - first).max()
+    }
+}
+
+fn widen(spread: Option<(u64, u64)>, by: (u64, u64)) -> (u64, u64) {
+    spread.map_or(by, |(first, last)| (first.min(by.0), last.max(by.1)))
+}
+
+impl AddAssign<&Self> for GroupTally {
+    fn add_assign(&mut self, other: &Self) {
+        self.attempted += other.attempted;
+        self.established += other.established;
+        self.dropped_by_plan += other.dropped_by_plan;
+        self.dropped_unexpectedly += other.dropped_unexpectedly;
+        self.failures += &other.failures;
+        self.cancelled += other.cancelled;
+        self.requested += other.requested;
+        self.confirmed += other.confirmed;
+        self.probes_delivered += other.probes_delivered;
+        self.probes_missed += other.probes_missed;
+        self.errors_in_next += other.errors_in_next;
+        for (wave, spread) in other.offers.iter().enumerate() {
+            if let Some((first, last)) = spread {
+                self.offer(wave, *first);
+                self.offer(wave, *last);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::failure::{Reason, Stage};
+    use super::*;
+
+    #[test]
+    fn the_widest_wave_is_the_spread() {
+        let mut a = GroupTally::default();
+        a.offer(0, 100);
+        a.offer(0, 400);
+        a.offer(1, 10_000);
+        let mut b = GroupTally::default();
+        b.offer(1, 10_450);
+        a += &b;
+        assert_eq!(a.offered_spread_ns(), Some(450));
+        assert_eq!(GroupTally::default().offered_spread_ns(), None);
+    }
+
+    #[test]
+    fn failures_are_counted_by_name_with_the_first_text() {
+        let refused = Failure::new(Stage::Tcp, Reason::Refused);
+        let mut failures = Failures::default();
+        failures.add(refused, "first");
+        failures.add(refused, "second");
+        failures.add(Failure::new(Stage::Upgrade, Reason::Http(429)), "");
+        assert_eq!(
+            failures.by_name(),
+            BTreeMap::from([("tcp.refused".into(), 2), ("upgrade.http-429".into(), 1)])
+        );
+        assert_eq!(failures.texts(), BTreeMap::from([("tcp.refused".into(), "first".into())]));
+    }
+}

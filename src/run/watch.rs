@@ -1,0 +1,215 @@
+//! What the conductor looks at while it waits: resources, counts, the timeline, reasons to stop.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::stop::{Stop, StopReason};
+use crate::clients::fleet::{Fleet, FleetCounts};
+use crate::clock::{self, Instant, RunClock};
+use crate::metrics::resources::{Monitor, Sample, ServerSample};
+use crate::report::model::{Report, TimelinePoint, Verdict};
+use crate::report::progress::{Progress, ProgressView};
+use crate::scenarios::condition::Condition;
+use crate::scenarios::plan::Plan;
+use crate::verdict::{Evidence, judge};
+
+/// How often a wait looks whether it is over.
+const LOOK: Duration = Duration::from_millis(5);
+/// How often progress is shown.
+const SHOW: Duration = Duration::from_millis(100);
+/// How often resources are sampled, and the width of the timeline's points.
+pub const SAMPLE: Duration = Duration::from_secs(1);
+
+/// How a wait ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// What was waited for happened.
+    Met,
+    /// The deadline passed first.
+    TimedOut,
+    /// The run is stopping.
+    Stopped,
+}
+
+/// Watches one run over all its rounds.
+pub struct Watch<'a> {
+    /// The time axis.
+    pub clock: RunClock,
+    /// The one reason to stop.
+    pub stop: Stop,
+    /// Both processes.
+    pub monitor: Monitor,
+    /// One point per second.
+    pub timeline: Vec<TimelinePoint>,
+    /// Waits whose deadline passed.
+    pub timed_out: Vec<String>,
+    plan: &'a Plan,
+    progress: &'a mut Progress,
+    view: ProgressView,
+    last: Last,
+}
+
+/// Counters at the last point of the timeline.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    shown: Instant,
+    sampled: Instant,
+    published: u64,
+    delivered: u64,
+}
+
+impl<'a> Watch<'a> {
+    /// Starts watching.
+    pub fn new(
+        plan: &'a Plan,
+        clock: RunClock,
+        stop: Stop,
+        monitor: Monitor,
+        progress: &'a mut Progress,
+    ) -> Self {
+        let now = clock::now();
+        let view = ProgressView {
+            scenario: plan.name.clone(),
+            planned: plan.subscriber_connections().into(),
+            requested: plan.subscriptions().into(),
+            ..ProgressView::default()
+        };
+        let last = Last { shown: now, sampled: now, published: 0, delivered: 0 };
+        let (timeline, timed_out) = (Vec::new(), Vec::new());
+        Self { clock, stop, monitor, timeline, timed_out, plan, progress, view, last }
+    }
+
+    /// Says in one word what is going on from now on.
+    pub fn stage(&mut self, stage: impl Into<String>, fleet: &Fleet) {
+        self.view.stage = stage.into();
+        self.show(fleet);
+    }
+
+    /// Counters start again at zero with a new round.
+    pub fn new_round(&mut self) {
+        self.last.published = 0;
+        self.last.delivered = 0;
+    }
+
+    /// Tells the user something between two lines of progress.
+    pub fn note(&mut self, text: &str) {
+        self.progress.note(text);
+    }
+
+    /// Remembers that a deadline passed.
+    pub fn give_up(&mut self, wait: &str) {
+        if !self.timed_out.iter().any(|w| w == wait) {
+            self.timed_out.push(wait.to_owned());
+        }
+    }
+
+    /// Waits until `done`, the run stops or `limit` has passed.
+    pub async fn until(
+        &mut self,
+        fleet: &Fleet,
+        limit: Duration,
+        done: impl FnMut(&FleetCounts) -> bool,
+    ) -> Waited {
+        self.wait(fleet, limit, false, done).await
+    }
+
+    /// Waits while the run stops, too; only a second request to stop cuts it short.
+    pub async fn until_even_stopping(
+        &mut self,
+        fleet: &Fleet,
+        limit: Duration,
+        done: impl FnMut(&FleetCounts) -> bool,
+    ) -> Waited {
+        self.wait(fleet, limit, true, done).await
+    }
+
+    async fn wait(
+        &mut self,
+        fleet: &Fleet,
+        limit: Duration,
+        even_stopping: bool,
+        mut done: impl FnMut(&FleetCounts) -> bool,
+    ) -> Waited {
+        let deadline = clock::now() + limit;
+        loop {
+            if done(&fleet.counts()) {
+                return Waited::Met;
+            }
+            let stopped = if even_stopping { self.stop.is_hurrying() } else { self.stop.is_stopping() };
+            if stopped {
+                return Waited::Stopped;
+            }
+            let now = clock::now();
+            if now >= deadline {
+                return Waited::TimedOut;
+            }
+            if fleet.is_broken() && !even_stopping {
+                self.stop.stop(StopReason::Internal("a load thread ended too early".to_owned()));
+            }
+            if now - self.last.shown >= SHOW {
+                self.show(fleet);
+            }
+            if now - self.last.sampled >= SAMPLE {
+                self.sample(fleet);
+            }
+            let sleep = LOOK.min(deadline - now);
+            let token = if even_stopping { self.stop.hurry_token() } else { self.stop.token() };
+            token.run_until_cancelled(tokio::time::sleep(sleep)).await;
+        }
+    }
+
+    /// Adds a point to the timeline, and stops the run if an `abort-if` says so or the server is gone.
+    pub fn sample(&mut self, fleet: &Fleet) -> Sample {
+        let sample = self.monitor.sample();
+        let counts = fleet.counts();
+        let interval = fleet.take_interval();
+        let published = fleet.board().events_sent.load(Relaxed);
+        self.timeline.push(TimelinePoint {
+            t_s: self.clock.now_ns() as f64 / 1e9,
+            open: fleet.board().open.get().into(),
+            active: fleet.board().active.get().into(),
+            published: published.saturating_sub(self.last.published),
+            delivered: counts.receipts.saturating_sub(self.last.delivered),
+            lost: 0,
+            deliver_p50_us: interval.quantile_us(0.5),
+            deliver_p99_us: interval.quantile_us(0.99),
+            client_rss_bytes: sample.client.memory_bytes,
+            server_rss_bytes: sample.server.memory_bytes(),
+        });
+        self.last = Last { sampled: clock::now(), published, delivered: counts.receipts, ..self.last };
+        if sample.server == ServerSample::Gone {
+            self.stop.stop(StopReason::TargetLost);
+        }
+        if let Some(id) = self.abort_condition() {
+            self.stop.stop(StopReason::AbortIf(id));
+        }
+        sample
+    }
+
+    fn abort_condition(&self) -> Option<String> {
+        let mut report = Report::default();
+        report.resources.client = self.monitor.client(0);
+        report.resources.server = self.monitor.server(0);
+        let evidence = Evidence::of(&report);
+        let holds = |c: &&Condition| judge(c, &evidence).verdict == Verdict::Pass;
+        self.plan.abort_if.iter().find(holds).map(|c| c.id.clone())
+    }
+
+    fn show(&mut self, fleet: &Fleet) {
+        let board = fleet.board();
+        let counts = fleet.counts();
+        self.last.shown = clock::now();
+        let view = &mut self.view;
+        view.elapsed = Duration::from_nanos(self.clock.now_ns());
+        view.open = board.open.get().into();
+        view.handshaking = board.handshaking.get().into();
+        view.established = counts.established;
+        view.failed = counts.failed;
+        view.confirmed = counts.confirmed;
+        view.active = board.active.get().into();
+        view.published = board.events_sent.load(Relaxed);
+        view.expected = board.obligations.load(Relaxed);
+        view.delivered = counts.receipts;
+        self.progress.update(&self.view);
+    }
+}
