@@ -81,6 +81,8 @@ pub struct FleetResult {
     pub groups: Vec<GroupTally>,
     /// One open ledger per shard.
     pub ledgers: Vec<ShardLedger>,
+    /// Event messages received by all shards, counted by the decoder.
+    pub receipts: u64,
     /// All latencies of subscribers.
     pub latency: LatencySet,
     /// What publishers did.
@@ -188,6 +190,7 @@ impl Fleet {
         let mut result = FleetResult {
             groups: first.groups,
             ledgers: vec![first.ledger],
+            receipts: first.receipts,
             latency: first.latency,
             publisher,
             board: self.board,
@@ -196,6 +199,7 @@ impl Fleet {
             for (mine, theirs) in result.groups.iter_mut().zip(&shard.groups) {
                 *mine += theirs;
             }
+            result.receipts += shard.receipts;
             result.latency.merge(&shard.latency);
             result.ledgers.push(shard.ledger);
         }

@@ -48,7 +48,7 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
         let sent_ns = desk.board.clock.now_ns();
         desk.sent(outgoing.what, sent_ns);
         match timeout(http.endpoint.timeouts.operation, post(&http, &mut sender, &outgoing, &desk)).await {
-            Ok(Ok(())) => desk.acked(outgoing.what, sent_ns, desk.board.clock.now_ns()),
+            Ok(Ok(())) => desk.acked(seat, outgoing.what, sent_ns, desk.board.clock.now_ns()),
             Ok(Err(Answer::Refused(why))) => desk.refused(seat, outgoing.what, &why),
             Ok(Err(Answer::Broken(why))) => {
                 desk.unknown(outgoing.what, false);

@@ -176,7 +176,7 @@ impl Link {
             // The result of a mutation; `complete` follows and says nothing new.
             Ok(Said::Next { id, errors: false, .. }) => {
                 if let Some(sent) = self.in_flight.settle(id) {
-                    desk.acked(sent.what, sent.sent_ns, now_ns);
+                    desk.acked(self.seat, sent.what, sent.sent_ns, now_ns);
                 }
             }
             Ok(Said::Next { id, errors: true, payload, .. }) => self.refused(id, payload),

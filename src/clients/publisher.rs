@@ -88,6 +88,8 @@ pub struct LinkTally {
     pub lost: u64,
     /// Failures by name.
     pub failures: Failures,
+    /// Probes that were acknowledged.
+    pub probes_acked: u64,
 }
 
 /// What the publisher thread leaves behind.
@@ -185,7 +187,7 @@ async fn drive(
         let now = *orders.borrow_and_update();
         desk.orders.set(now);
         desk.wake_all();
-        if now.close && links.is_empty() {
+        if now.abort || (now.close && links.is_empty()) {
             break;
         }
         tokio::select! {
@@ -270,8 +272,11 @@ impl Desk {
     }
 
     /// Books the acknowledgement of an event.
-    pub(super) fn acked(&self, what: What, sent_ns: u64, now_ns: u64) {
-        let What::Event { group, phase, .. } = what else { return };
+    pub(super) fn acked(&self, seat: PublisherSeat, what: What, sent_ns: u64, now_ns: u64) {
+        let What::Event { group, phase, .. } = what else {
+            self.result.borrow_mut().links[seat.group].probes_acked += 1;
+            return;
+        };
         self.board.unacked.fetch_sub(1, Relaxed);
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].acked += 1;

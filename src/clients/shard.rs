@@ -121,6 +121,8 @@ pub struct ShardResult {
     pub groups: Vec<GroupTally>,
     /// The ledger, open.
     pub ledger: ShardLedger,
+    /// Event messages received.
+    pub receipts: u64,
     /// Latencies.
     pub latency: LatencySet,
 }
@@ -225,7 +227,12 @@ pub fn run(
     drop(runtime);
     let shard = Rc::into_inner(shard).expect("every task of the shard has ended with its runtime");
     let state = shard.state.into_inner();
-    Ok(ShardResult { groups: state.groups, ledger: state.ledger, latency: state.latency })
+    Ok(ShardResult {
+        groups: state.groups,
+        ledger: state.ledger,
+        receipts: state.receipts,
+        latency: state.latency,
+    })
 }
 
 /// The connections this shard has: every `shards`-th of each group.

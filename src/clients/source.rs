@@ -61,6 +61,8 @@ pub struct PublishOrders {
     pub stop: bool,
     /// Close the connections.
     pub close: bool,
+    /// Drop everything.
+    pub abort: bool,
 }
 
 /// Where a connection's messages come from.

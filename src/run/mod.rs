@@ -7,6 +7,7 @@ pub mod needs;
 pub mod preflight;
 pub mod preflight_address;
 pub mod reference;
+pub mod round;
 pub mod stop;
 pub mod target;
 pub mod watch;

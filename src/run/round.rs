@@ -1,0 +1,421 @@
+//! One round: the course of a run from the first connect to the last close.
+//!
+//! The one place that decides what happens next. Every wait has a limit; a limit that passes is remembered and
+//! makes what depends on it inconclusive.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::stop::StopReason;
+use super::watch::{Waited, Watch};
+use crate::clients::fleet::{Fleet, FleetCounts, FleetError, FleetResult, Paths};
+use crate::clients::shard::Course;
+use crate::clients::source::spans;
+use crate::clock::{self, Instant};
+use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
+use crate::report::model::Wave;
+use crate::scenarios::plan::{Plan, SubscriberGroup};
+
+/// After an interruption everything in flight has this long to arrive.
+const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
+/// How long all connections together may take to close.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+/// Silence that ends the drain when something is still owed.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Added to sums of timeouts, for the time it takes to start and to be scheduled.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What a round leaves behind.
+pub struct Round {
+    /// Everything the clients counted.
+    pub fleet: FleetResult,
+    /// Start and end of each phase that began, ns on the run's axis.
+    pub phases: Vec<(u64, u64)>,
+    /// What each wave came to.
+    pub waves: Vec<Wave>,
+    /// From the first connect to the end of the last census, without planned pauses; `None`: not finished.
+    pub setup: Option<Duration>,
+    /// Most subscriptions that held one and the same census and were alive when it ended.
+    pub peak_active: u64,
+    /// The server's gauges beside ours.
+    pub gauges: Vec<Gauges>,
+    /// The server's counters beside ours.
+    pub counters: Option<Counters>,
+    /// Whether the quiet period passed with everything open.
+    pub quiet_passed: bool,
+    /// Resident memory of the server after the cool-down.
+    pub server_memory_end: Option<u64>,
+    /// CPU time of the busiest generator thread over the phases, and their length.
+    pub busiest: Option<(Duration, Duration)>,
+}
+
+/// Runs a round of `plan`.
+pub struct Conductor<'a, 'w> {
+    plan: &'a Arc<Plan>,
+    scraper: Option<&'a Scraper>,
+    watch: &'a mut Watch<'w>,
+    fleet: Fleet,
+    phases: Vec<(u64, u64)>,
+    waves: Vec<Wave>,
+    peak_active: u64,
+    gauges: Vec<Gauges>,
+}
+
+impl<'a, 'w> Conductor<'a, 'w> {
+    /// Starts the threads of the round.
+    ///
+    /// # Errors
+    /// If the operating system refuses a thread.
+    pub fn start(
+        plan: &'a Arc<Plan>,
+        paths: &Paths,
+        scraper: Option<&'a Scraper>,
+        watch: &'a mut Watch<'w>,
+        run: u32,
+    ) -> Result<Self, FleetError> {
+        let fleet = Fleet::start(plan, paths, watch.clock, run)?;
+        watch.new_round();
+        Ok(Self {
+            plan,
+            scraper,
+            watch,
+            fleet,
+            phases: Vec::new(),
+            waves: Vec::new(),
+            peak_active: 0,
+            gauges: Vec::new(),
+        })
+    }
+
+    /// Runs the whole course.
+    ///
+    /// # Errors
+    /// If a thread that makes load panicked.
+    pub async fn run(mut self) -> Result<Round, FleetError> {
+        let before = self.scrape().await;
+        self.open_publishers().await;
+        let setup = self.set_up().await;
+        let cpu_before = self.fleet.counts().busiest_cpu;
+        let began = clock::now();
+        if setup.is_some() {
+            self.phases().await;
+        }
+        let busiest = Some((self.fleet.counts().busiest_cpu.saturating_sub(cpu_before), began.elapsed()));
+        let quiet_passed = self.drain().await;
+        let after = self.scrape().await;
+        self.close().await;
+        let server_memory_end = self.cool_down().await;
+        let Self { fleet, phases, waves, peak_active, gauges, watch, .. } = self;
+        let fleet = fleet.finish().inspect_err(|e| {
+            watch.stop.stop(StopReason::Internal(e.to_string()));
+        })?;
+        let counters = before.map(|before| counters(&fleet, before, after));
+        Ok(Round {
+            fleet,
+            phases,
+            waves,
+            setup,
+            peak_active,
+            gauges,
+            counters,
+            quiet_passed,
+            server_memory_end,
+            busiest,
+        })
+    }
+
+    async fn scrape(&self) -> Option<ServerCounts> {
+        self.scraper?.scrape().await.ok()
+    }
+
+    async fn open_publishers(&mut self) {
+        self.watch.stage("connecting publishers", &self.fleet);
+        let wanted = self.plan.publisher_connections() + 1;
+        let limit = self.handshake_limit();
+        let fleet = &self.fleet;
+        self.watch.until(fleet, limit, |c| c.publisher.ready + c.publisher.lost >= wanted).await;
+    }
+
+    fn handshake_limit(&self) -> Duration {
+        let t = &self.plan.timeouts;
+        t.connect * 2 + t.upgrade + t.init + SLACK
+    }
+
+    /// Connects, confirms and takes a census, wave by wave; `None`: not finished.
+    async fn set_up(&mut self) -> Option<Duration> {
+        let began = clock::now();
+        let mut paused = Duration::ZERO;
+        let waves = self.plan.subscribers.iter().map(|g| g.waves).max().unwrap_or(1);
+        let mut memory_before = None;
+        for wave in 0..waves {
+            let wave_began = clock::now();
+            self.connect_and_confirm(wave).await?;
+            let active = self.census(wave + 1).await?;
+            let duration_s = wave_began.elapsed().as_secs_f64();
+            let memory = self.watch.sample(&self.fleet).server.memory_bytes();
+            let requested: u64 = self.plan.subscribers.iter().map(|g| wave_subscriptions(g, wave)).sum();
+            let growth =
+                memory.zip(memory_before).map(|(now, before): (u64, u64)| now as f64 - before as f64);
+            self.waves.push(Wave {
+                requested,
+                active,
+                duration_s,
+                server_memory_bytes: memory,
+                server_memory_per_subscription_bytes: growth.map(|g| g / requested.max(1) as f64),
+            });
+            memory_before = memory;
+            if wave + 1 < waves {
+                let pause = self.plan.subscribers.iter().map(|g| g.wave_pause).max().unwrap_or_default();
+                paused += self.pause(pause).await?;
+            }
+        }
+        let setup = began.elapsed().saturating_sub(paused);
+        self.read_gauges(Moment::Census).await;
+        Some(setup)
+    }
+
+    async fn pause(&mut self, pause: Duration) -> Option<Duration> {
+        let began = clock::now();
+        self.watch.stage("pausing between waves", &self.fleet);
+        let waited = self.watch.until(&self.fleet, pause, |_| false).await;
+        (waited != Waited::Stopped).then(|| began.elapsed())
+    }
+
+    async fn connect_and_confirm(&mut self, wave: u32) -> Option<()> {
+        let groups = &self.plan.subscribers;
+        let up_to = |of: fn(&SubscriberGroup, u32) -> u64| -> u64 {
+            groups.iter().flat_map(|g| (0..=wave).map(move |w| of(g, w))).sum()
+        };
+        let connections = up_to(|g, w| g.wave(w).len() as u64);
+        let subscriptions = up_to(wave_subscriptions);
+        let limit = self.connect_limit(wave);
+        self.fleet.order(|o| o.waves = wave + 1);
+        self.watch.stage(format!("connecting{}", self.wave_name(wave)), &self.fleet);
+        let resolved = move |c: &FleetCounts| c.resolved >= connections;
+        self.waited("connect", limit, resolved).await?;
+        self.watch.stage(format!("confirming{}", self.wave_name(wave)), &self.fleet);
+        // The shards give up on every subscription by themselves; this limit only guards against a bug in that.
+        let limit = self.plan.timeouts.confirm * 2 + SLACK;
+        self.waited("confirm", limit, move |c| c.settled >= subscriptions).await?;
+        if self.fleet.counts().established > 0 && self.fleet.board().open.get() == 0 {
+            self.watch.stop.stop(StopReason::TargetLost);
+        }
+        (!self.watch.stop.is_stopping()).then_some(())
+    }
+
+    fn wave_name(&self, wave: u32) -> String {
+        let waves = self.plan.subscribers.iter().map(|g| g.waves).max().unwrap_or(1);
+        if waves > 1 { format!(" wave {} of {waves}", wave + 1) } else { String::new() }
+    }
+
+    /// The longest that opening a wave can take if every handshake takes as long as it may.
+    fn connect_limit(&self, wave: u32) -> Duration {
+        use crate::scenarios::plan::Connect;
+        let each = self.handshake_limit();
+        let longest = |g: &SubscriberGroup| {
+            let connections = g.wave(wave).len() as u32;
+            match g.connect {
+                Connect::Together => each,
+                Connect::Bounded(limit) => each * connections.div_ceil(limit.max(1)).max(1),
+                Connect::Rate(rate) => each + Duration::from_secs_f64(f64::from(connections) / rate),
+            }
+        };
+        self.plan.subscribers.iter().map(longest).max().unwrap_or(each)
+    }
+
+    /// Waits, and remembers a deadline that passed; `None`: the run is stopping.
+    async fn waited(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        done: impl FnMut(&FleetCounts) -> bool,
+    ) -> Option<Waited> {
+        match self.watch.until(&self.fleet, limit, done).await {
+            Waited::Stopped => None,
+            Waited::TimedOut => {
+                self.watch.give_up(what);
+                Some(Waited::TimedOut)
+            }
+            Waited::Met => Some(Waited::Met),
+        }
+    }
+
+    /// One probe to every channel at one moment; what received it and is still alive when the census ends was
+    /// active together.
+    async fn census(&mut self, number: u32) -> Option<u64> {
+        self.watch.stage("census", &self.fleet);
+        let board = self.fleet.board();
+        board.census_held.store(0, Relaxed);
+        board.census.store(number, Relaxed);
+        self.fleet.publish(|o| o.census = number);
+        let limit = self.plan.timeouts.confirm;
+        let board = self.fleet.board();
+        let (held, active) = (&board.census_held, &board.active);
+        let waited = self.watch.until(&self.fleet, limit, |_| held.load(Relaxed) >= active.get()).await;
+        let held = u64::from(self.fleet.board().census_held.load(Relaxed));
+        self.peak_active = self.peak_active.max(held);
+        (waited != Waited::Stopped).then_some(held)
+    }
+
+    /// Sets the server's gauges beside ours while nothing changes.
+    async fn read_gauges(&mut self, moment: Moment) {
+        if self.scraper.is_none() {
+            return;
+        }
+        let publishers = match self.plan.target.publish {
+            crate::scenarios::target::Publish::WebSocket(_) => self.fleet.counts().publisher.ready,
+            crate::scenarios::target::Publish::Http { .. } => 0,
+        };
+        let server = self.scrape().await;
+        let board = self.fleet.board();
+        let (connections, subscriptions) = match moment {
+            Moment::Census => (board.open.get() + publishers, board.active.get()),
+            Moment::AfterClose => (0, 0),
+        };
+        self.gauges.push(Gauges {
+            moment,
+            server,
+            connections: connections.into(),
+            subscriptions: subscriptions.into(),
+        });
+    }
+
+    async fn phases(&mut self) {
+        let plan = Arc::clone(self.plan);
+        for (index, phase) in plan.phases.iter().enumerate() {
+            let start_ns = self.watch.clock.now_ns();
+            let began = clock::now();
+            self.fleet.board().phase_starts[index].store(start_ns, Relaxed);
+            self.watch.stage(format!("phase {}", phase.name), &self.fleet);
+            self.fleet.publish(|o| o.phase = Some((index, start_ns)));
+            let limit = phase_limit(&plan, index);
+            let over = |c: &FleetCounts| {
+                phase.length.is_none_or(|l| began.elapsed() >= l) && all_said(c, index, &plan)
+            };
+            let waited = self.watch.until(&self.fleet, limit, over).await;
+            let lost = self.is_target_lost();
+            self.phases.push((start_ns, self.watch.clock.now_ns()));
+            if lost {
+                self.watch.stop.stop(StopReason::TargetLost);
+            }
+            match waited {
+                Waited::TimedOut => self.watch.give_up(&format!("phase {}", phase.name)),
+                Waited::Stopped => return,
+                Waited::Met => {}
+            }
+            if lost {
+                return;
+            }
+        }
+    }
+
+    fn is_target_lost(&self) -> bool {
+        self.fleet.counts().established > 0 && self.fleet.board().open.get() == 0
+    }
+
+    /// Publishes no more, and waits until everything owed has arrived, or nothing arrives any more.
+    /// Whether the quiet period passed with everything open.
+    async fn drain(&mut self) -> bool {
+        self.fleet.publish(|o| o.stop = true);
+        self.watch.stage("draining", &self.fleet);
+        let interrupted = self.watch.stop.is_stopping();
+        let limit = if interrupted {
+            INTERRUPTED_DRAIN.min(self.plan.timeouts.drain)
+        } else {
+            self.plan.timeouts.drain
+        };
+        let silence = SILENCE.max(self.plan.timeouts.quiet * 2).min(limit);
+        let mut last = (0, clock::now());
+        let board = self.fleet.board();
+        let mut silent = false;
+        let done = |c: &FleetCounts| {
+            let owed = board.obligations.load(Relaxed);
+            if c.receipts != last.0 {
+                last = (c.receipts, clock::now());
+            }
+            silent = last.1.elapsed() >= silence || board.open.get() == 0;
+            (c.satisfied >= owed && board.unacked.load(Relaxed) == 0) || silent
+        };
+        let waited = self.watch.until_even_stopping(&self.fleet, limit, done).await;
+        if waited == Waited::TimedOut {
+            self.watch.give_up("drain");
+        }
+        if waited != Waited::Met || interrupted && silent {
+            return false;
+        }
+        self.watch.stage("quiet", &self.fleet);
+        let quiet = if interrupted { Duration::ZERO } else { self.plan.timeouts.quiet };
+        if self.watch.until_even_stopping(&self.fleet, quiet, |_| false).await == Waited::Stopped {
+            return false;
+        }
+        self.fleet.order(|o| o.quiet_passed = true);
+        true
+    }
+
+    /// Unsubscribes, closes, and ends the threads.
+    async fn close(&mut self) {
+        self.watch.stage("unsubscribing", &self.fleet);
+        self.fleet.order(|o| o.course = Course::Unsubscribe);
+        let active = &self.fleet.board().active;
+        self.watch.until_even_stopping(&self.fleet, CLOSE_WITHIN, |_| active.get() == 0).await;
+        self.watch.stage("closing", &self.fleet);
+        self.fleet.order(|o| o.course = Course::Close);
+        self.fleet.publish(|o| o.close = true);
+        let began: Instant = clock::now();
+        while !self.fleet.has_stopped() && began.elapsed() < CLOSE_WITHIN && !self.watch.stop.is_hurrying() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.fleet.order(|o| o.course = Course::Abort);
+        self.fleet.publish(|o| o.abort = true);
+    }
+
+    /// Lets the server come to rest, then looks at it one last time.
+    async fn cool_down(&mut self) -> Option<u64> {
+        let wait = if self.watch.stop.is_stopping() { Duration::ZERO } else { self.plan.timeouts.cool_down };
+        self.watch.stage("cooling down", &self.fleet);
+        self.watch.stop.run_until_hurried(tokio::time::sleep(wait)).await;
+        if !self.watch.stop.is_stopping() {
+            self.read_gauges(Moment::AfterClose).await;
+        }
+        self.watch.sample(&self.fleet).server.memory_bytes()
+    }
+}
+
+fn wave_subscriptions(group: &SubscriberGroup, wave: u32) -> u64 {
+    group.wave(wave).len() as u64 * u64::from(group.per_connection())
+}
+
+/// Whether every publisher has said what it had to say in this phase and everything is acknowledged.
+fn all_said(counts: &FleetCounts, phase: usize, plan: &Plan) -> bool {
+    let seen = counts.publisher.orders.phase.is_some_and(|(p, _)| p == phase);
+    seen && (plan.publishers.is_empty() || counts.publisher.busy == 0)
+}
+
+/// Three times what the phase should take, and the time an operation may take; a server that takes events more
+/// slowly than that is not going to be waited for.
+fn phase_limit(plan: &Plan, phase: usize) -> Duration {
+    use crate::scenarios::plan::Pace;
+    let publishing = plan.publishers.iter().filter_map(|group| {
+        let (_, count) = spans(plan, group)[phase]?;
+        Some(match group.pace {
+            Pace::Open(rate) => Duration::from_secs_f64(count as f64 / rate),
+            // Without a rate there is no expectation of how long it takes; a bound all the same.
+            Pace::Unlimited => Duration::from_secs(600),
+            Pace::OneByOne => {
+                plan.timeouts.operation
+                    * u32::try_from(count.div_ceil(group.connections.into())).unwrap_or(u32::MAX)
+            }
+        })
+    });
+    let planned = publishing.chain(plan.phases[phase].length).max().unwrap_or_default();
+    planned * 3 + plan.timeouts.operation + SLACK
+}
+
+/// What the server must have counted since `before`.
+fn counters(fleet: &FleetResult, before: ServerCounts, after: Option<ServerCounts>) -> Counters {
+    let events: u64 = fleet.publisher.groups.iter().flatten().map(|t| t.acked).sum();
+    let probes: u64 = fleet.publisher.links.iter().map(|l| l.probes_acked).sum();
+    let received: u64 = fleet.groups.iter().map(|g| g.probes_delivered).sum::<u64>() + fleet.receipts;
+    Counters { before: Some(before), after, published: events + probes, delivered: received }
+}
