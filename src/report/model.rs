@@ -225,8 +225,11 @@ pub struct Connections {
     pub dropped_unexpectedly: u64,
     /// Established again after a drop.
     pub reconnected: u64,
-    /// `STAGE.REASON` → how many attempts or connections ended that way.
+    /// `STAGE.REASON` → how many attempts, connections or operations ended that way.
     pub failed: BTreeMap<String, u64>,
+    /// `STAGE.REASON` → the first text that came with it, made harmless.
+    #[serde(default)]
+    pub failed_texts: BTreeMap<String, String>,
 }
 
 /// Subscriptions.
@@ -486,8 +489,29 @@ pub struct WaveMemory {
 pub struct Rounds {
     /// How many were completed.
     pub completed: u64,
+    /// Key figures of each; everything else in the report is the last round's, while an expectation shows its
+    /// gravest judgement over all rounds.
+    #[serde(default)]
+    pub each: Vec<Round>,
     /// Server memory after each round's cool-down.
     pub server_memory_end: RoundMemory,
+}
+
+/// Key figures of one round.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Round {
+    /// Set-up, without planned pauses.
+    pub setup_duration_s: Option<f64>,
+    /// Connections.
+    pub connections: Connections,
+    /// Subscriptions.
+    pub subscriptions: Subscriptions,
+    /// Publishing.
+    pub published: Published,
+    /// Deliveries; examples are in the report's own ledger.
+    pub ledger: Ledger,
+    /// Server memory after the cool-down.
+    pub server_memory_end_bytes: Option<u64>,
 }
 
 /// A memory figure over rounds.

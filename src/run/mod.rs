@@ -11,3 +11,4 @@ pub mod round;
 pub mod stop;
 pub mod target;
 pub mod watch;
+pub mod assemble;
