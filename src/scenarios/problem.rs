@@ -185,6 +185,11 @@ impl Sources {
         part.text.get(span.start - part.start..span.end.checked_sub(part.start)?)
     }
 
+    /// Whether a value was given by `--set`.
+    pub(crate) fn is_override(&self, span: &Range<usize>) -> bool {
+        self.part(span.start).is_some_and(|part| !part.lines)
+    }
+
     fn part(&self, offset: usize) -> Option<&Part> {
         self.parts.iter().rev().find(|part| part.start <= offset)
     }
