@@ -8,6 +8,7 @@ pub mod human;
 pub mod json;
 pub mod latency;
 pub mod markdown;
+pub mod metrics;
 pub mod model;
 pub mod progress;
 #[cfg(test)]

@@ -80,6 +80,31 @@ pub struct Term {
     pub when: Option<When>,
 }
 
+impl Term {
+    /// Its name among the plan's predictions and in messages: `clients.ledger.delivered`, `ledger.lost in load`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        let subject = self.subject.as_ref().map(|s| format!("{s}.")).unwrap_or_default();
+        let when = self.when.as_ref().map(|w| format!(" {w}")).unwrap_or_default();
+        format!("{subject}{}{when}", self.metric)
+    }
+}
+
+impl std::fmt::Display for When {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (word, name) = match self {
+            Self::In(name) => ("in", Some(name)),
+            Self::Before(name) => ("before", name.as_ref()),
+            Self::During(name) => ("during", name.as_ref()),
+            Self::After(name) => ("after", name.as_ref()),
+        };
+        match name {
+            Some(name) => write!(f, "{word} {name}"),
+            None => f.write_str(word),
+        }
+    }
+}
+
 /// Part of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum When {

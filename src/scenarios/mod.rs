@@ -1,5 +1,19 @@
 //! Scenario → plan: the language, its checks, the built-in catalogue.
 
+mod build;
+pub mod catalogue;
+mod check;
 pub mod condition;
+mod expectation;
+mod file;
+mod full;
+mod not_yet;
+mod overrides;
+mod parse;
 pub mod plan;
+mod predict;
+pub mod problem;
+mod resolved;
 pub mod target;
+mod targets;
+pub mod units;

@@ -35,11 +35,47 @@ pub struct Target {
     pub statistics: Option<Statistics>,
 }
 
+impl Target {
+    /// The URL for reports: without userinfo, query values replaced; empty for the reference server.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        self.url.as_ref().map(shown).unwrap_or_default()
+    }
+}
+
+/// A URL without what may be secret in it.
+#[must_use]
+pub fn shown(url: &http::Uri) -> String {
+    let scheme = url.scheme_str().map(|scheme| format!("{scheme}://")).unwrap_or_default();
+    let host = url.authority().map_or("", |a| a.as_str().rsplit('@').next().unwrap_or_default());
+    let keys: Vec<String> = url
+        .query()
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+        .map(|pair| pair.split_once('=').map_or_else(|| "…".to_owned(), |(key, _)| format!("{key}=…")))
+        .collect();
+    let query = if keys.is_empty() { String::new() } else { format!("?{}", keys.join("&")) };
+    format!("{scheme}{host}{}{query}", url.path())
+}
+
 /// Protocols stressctl can speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>
     GraphqlTransportWs,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::GraphqlTransportWs];
+
+    /// Its name in files, on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::GraphqlTransportWs => "graphql-transport-ws",
+        }
+    }
 }
 
 /// A delivery guarantee.
@@ -51,6 +87,18 @@ pub enum Contract {
     AtLeastOnce,
     /// Neither.
     ExactlyOnce,
+}
+
+impl Contract {
+    /// Its name in files and reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AtMostOnce => "at-most-once",
+            Self::AtLeastOnce => "at-least-once",
+            Self::ExactlyOnce => "exactly-once",
+        }
+    }
 }
 
 /// Hard caps of a target.
@@ -126,4 +174,19 @@ pub enum StatisticsFormat {
     Prometheus,
     /// JSON, values addressed by JSON pointers (RFC 6901).
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_url_keeps_secrets() {
+        let show = |text: &str| shown(&text.parse().unwrap());
+        assert_eq!(
+            show("wss://me:pw@host.example:8443/graphql?token=abc&x"),
+            "wss://host.example:8443/graphql?token=…&…"
+        );
+        assert_eq!(show("ws://127.0.0.1:4000"), "ws://127.0.0.1:4000/");
+    }
 }

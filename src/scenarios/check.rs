@@ -1,0 +1,338 @@
+//! Checks across keys: what each value alone cannot tell.
+//!
+//! Works on the full-size scenario and finds everything in one go. What fits here runs before anything is
+//! scaled; what depends on the size of the run is in `build`.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use super::condition::{Condition, Over, Term, Test};
+use super::expectation::{self, Names};
+use super::file::PaceWord;
+use super::full::{Cuts, Full, FullCondition, FullPublishers};
+use super::problem::{Finding, Sources};
+use super::target::Target;
+use super::units::{show_count, show_duration, show_rate, show_size};
+
+/// Smallest payload: the token must fit.
+pub(crate) const TOKEN: u64 = 128;
+
+/// Largest payload.
+const LARGEST: u64 = 1 << 30;
+
+/// Most subscriptions (and channels) of a scenario.
+const MOST: u64 = 10_000_000;
+
+/// Names that mean something in conditions and reports.
+const RESERVED: [&str; 7] = ["setup", "main", "drain", "closed", "victims", "bystanders", "predicted"];
+
+/// The three kinds of conditions, parsed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Conditions {
+    pub(crate) expect: Vec<Condition>,
+    pub(crate) reached: Vec<Condition>,
+    pub(crate) abort_if: Vec<Condition>,
+}
+
+/// Finds everything wrong with a scenario, and parses its conditions.
+pub(crate) fn scenario(
+    full: &Full,
+    cuts: Cuts<'_>,
+    sources: &Sources,
+    findings: &mut Vec<Finding>,
+) -> Conditions {
+    names(full, findings);
+    groups(full, cuts, findings);
+    for publisher in &full.publishers {
+        publishing(full, publisher, findings);
+    }
+    endings(full, cuts, findings);
+    let names = Names {
+        groups: group_names(full),
+        phases: full.phases.iter().map(|p| p.name.clone()).collect(),
+        faults: full.faults.iter().map(|f| f.get_ref().clone()).collect(),
+    };
+    let mut parse = |conditions: &[FullCondition]| {
+        conditions.iter().filter_map(|c| condition(full, c, &names, sources, findings)).collect()
+    };
+    Conditions { expect: parse(&full.expect), reached: parse(&full.reached), abort_if: parse(&full.abort_if) }
+}
+
+fn group_names(full: &Full) -> Vec<String> {
+    let subscribers = full.subscribers.iter().map(|g| g.name.clone());
+    subscribers.chain(full.publishers.iter().map(|g| g.name.clone())).collect()
+}
+
+/// A name that can stand in a condition, in `--set` and in a file name.
+pub(crate) fn well_formed(name: &str) -> bool {
+    let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    !name.is_empty() && name.len() <= 64 && name.chars().all(fine)
+}
+
+/// What is wrong with a name, wherever names are given.
+pub(crate) fn name(name: &str, span: &Range<usize>, findings: &mut Vec<Finding>) {
+    if !well_formed(name) {
+        let message = "a name is made of 1 to 64 letters, digits, `-` and `_`";
+        findings.push(Finding::error(span.clone(), message));
+    }
+}
+
+/// Groups, phases and faults share one namespace; conditions have theirs.
+fn names(full: &Full, findings: &mut Vec<Finding>) {
+    name(&full.name, &full.span, findings);
+    let phases = full.phases.iter().map(|p| (p.name.as_str(), &p.span, "phase"));
+    let subscribers = full.subscribers.iter().map(|g| (g.name.as_str(), &g.span, "group"));
+    let publishers = full.publishers.iter().map(|g| (g.name.as_str(), &g.span, "group"));
+    let spans: Vec<Range<usize>> = full.faults.iter().map(toml::Spanned::span).collect();
+    let faults = full.faults.iter().zip(&spans).map(|(f, span)| (f.get_ref().as_str(), span, "fault"));
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (word, span, kind) in phases.chain(subscribers).chain(publishers).chain(faults) {
+        name(word, span, findings);
+        // The only phase of a scenario may be called by its default name.
+        let default = kind == "phase" && word == "main" && full.phases.len() == 1;
+        if RESERVED.contains(&word) && !default {
+            let message = format!("`{word}` is reserved and cannot name a {kind}");
+            findings.push(
+                Finding::error(span.clone(), message).note(format!("reserved: {}", RESERVED.join(", "))),
+            );
+        }
+        if let Some((_, other)) = seen.iter().find(|(known, _)| *known == word) {
+            let message =
+                format!("`{word}` already names a {other}: groups, phases and faults need different names");
+            findings.push(Finding::error(span.clone(), message));
+        }
+        seen.push((word, kind));
+    }
+    for condition in full.expect.iter().chain(&full.reached).chain(&full.abort_if) {
+        name(&condition.id, &condition.id_span, findings);
+    }
+}
+
+fn groups(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
+    let error = |span: &Range<usize>, message: String| Finding::error(span.clone(), message);
+    if full.subscribers.is_empty() && !cuts.touch("subscribers") {
+        let example = "write subscribers.clients = { connections = 1_000 }";
+        findings.push(error(&full.span, "the scenario has no subscribers".to_owned()).note(example));
+    }
+    if full.publishers.is_empty() && !cuts.touch("publishers") {
+        let example = "write publishers.feed = { rate = \"100/s\", events = 1_000 }";
+        findings.push(error(&full.span, "the scenario has no publishers".to_owned()).note(example));
+    }
+    for group in &full.subscribers {
+        let (connections, subscriptions) = (group.connections.value, group.subscriptions.value);
+        if subscriptions % connections != 0 {
+            let message = format!(
+                "{} subscriptions do not divide evenly among {} connections",
+                show_count(subscriptions.into()),
+                show_count(connections.into())
+            );
+            findings.push(error(&group.subscriptions.span, message));
+        }
+        if group.waves.value > connections {
+            let message = format!("more waves than the {} connections", show_count(connections.into()));
+            findings.push(error(&group.waves.span, message));
+        }
+        if group.wave_pause.written && group.waves.value < 2 {
+            findings.push(
+                Finding::warning(
+                    group.wave_pause.span.clone(),
+                    "`wave-pause` does nothing with a single wave",
+                )
+                .note("write waves = 5"),
+            );
+        }
+    }
+    let total: u64 = full.subscribers.iter().map(|g| u64::from(g.subscriptions.value)).sum();
+    if total > MOST {
+        let message = format!("more than {} subscriptions in one scenario", show_count(MOST));
+        findings.push(error(&full.span, message));
+    }
+    let publishing: u64 = full.publishers.iter().map(|g| u64::from(g.connections.value)).sum();
+    if publishing > MOST {
+        let message = format!("more than {} connections of publishers", show_count(MOST));
+        findings.push(error(&full.span, message));
+    }
+    if let super::file::Channels::Shared(channels) = full.channels.value
+        && u64::from(channels) > total
+        && !cuts.touch("subscribers")
+    {
+        let message = format!(
+            "{} channels for {} subscriptions: some would have no subscriber",
+            show_count(channels.into()),
+            show_count(total)
+        );
+        findings.push(Finding::warning(full.channels.span.clone(), message));
+    }
+}
+
+fn publishing(full: &Full, group: &FullPublishers, findings: &mut Vec<Finding>) {
+    let payload = group.payload.value;
+    if payload < TOKEN {
+        let message =
+            format!("a payload has at least {TOKEN} bytes: the token that proves delivery is in it");
+        findings.push(Finding::error(group.payload.span.clone(), message));
+    } else if payload > LARGEST {
+        let message = format!("a payload has at most {}", show_size(LARGEST as f64));
+        findings.push(Finding::error(group.payload.span.clone(), message));
+    }
+    let mut seen = HashSet::new();
+    for (phase, span) in group.phases.iter().flatten() {
+        let known = full.phases.iter().map(|p| p.name.as_str());
+        if full.phase(phase).is_none() {
+            let message = format!("there is no phase `{phase}`");
+            findings.push(Finding::error(span.clone(), message).allowed(phase, known));
+        } else if !seen.insert(phase) {
+            findings.push(Finding::error(span.clone(), format!("the phase `{phase}` is listed twice")));
+        }
+    }
+    if group.phases.as_ref().is_some_and(Vec::is_empty) {
+        findings.push(Finding::error(group.span.clone(), "an empty list of phases: it would never publish"));
+    }
+    let (PaceWord::Open(rate), Some(events)) = (group.rate.value, &group.events) else { return };
+    for phase in full.phases_of(group) {
+        let Some(length) = &phase.length else { continue };
+        let needed = events.value as f64 / rate;
+        if needed > length.value.as_secs_f64() * (1.0 + 1e-9) {
+            let message = format!(
+                "{} events at {} take {}, and the phase `{}` ends after {}",
+                show_count(events.value),
+                show_rate(rate),
+                show_duration(needed),
+                phase.name,
+                show_duration(length.value.as_secs_f64())
+            );
+            findings.push(Finding::error(events.span.clone(), message));
+        }
+    }
+}
+
+/// Every phase must end: at its `for`, or when all its publishers have sent their `events`.
+fn endings(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
+    if full.phases.is_empty() && !cuts.touch("phases") {
+        let message = "a scenario has at least one phase; leave `phases` out for a single one";
+        findings.push(Finding::error(full.span.clone(), message));
+    }
+    for phase in &full.phases {
+        if phase.length.as_ref().is_some_and(|length| length.value.is_zero()) {
+            let message = format!("the phase `{}` would end at once", phase.name);
+            findings.extend(phase.length.as_ref().map(|l| Finding::error(l.span.clone(), message)));
+        }
+        if phase.length.is_some() || cuts.touch("phases") || cuts.touch("publishers") {
+            continue;
+        }
+        let publishing: Vec<&FullPublishers> =
+            full.publishers.iter().filter(|g| full.phases_of(g).any(|p| p.name == phase.name)).collect();
+        let endless = publishing.iter().find(|group| group.events.is_none());
+        let finding = match endless {
+            Some(group) => Finding::error(
+                phase.span.clone(),
+                format!("the phase `{}` never ends: `{}` has no `events`", phase.name, group.name),
+            ),
+            None if publishing.is_empty() && !full.publishers.is_empty() => Finding::error(
+                phase.span.clone(),
+                format!("the phase `{}` never ends: nobody publishes in it", phase.name),
+            ),
+            None => continue,
+        };
+        findings.push(finding.note("give the phase a length (for = \"60s\") or its publishers events"));
+    }
+}
+
+fn condition(
+    full: &Full,
+    condition: &FullCondition,
+    names: &Names,
+    sources: &Sources,
+    findings: &mut Vec<Finding>,
+) -> Option<Condition> {
+    // The place inside the text is a place in the file only if the text was written without escapes.
+    let inner = condition.span.start + 1..condition.span.end.saturating_sub(1);
+    let verbatim = [inner.start, condition.span.start].into_iter().find(|start| {
+        sources.slice(&(*start..start + condition.text.len())) == Some(condition.text.as_str())
+    });
+    let place = |mut finding: Finding| {
+        finding.span = Some(match (verbatim, finding.span) {
+            (Some(start), Some(span)) => start + span.start..start + span.end,
+            _ => condition.span.clone(),
+        });
+        finding
+    };
+    match expectation::parse(&condition.text, names) {
+        Ok((test, warnings)) => {
+            findings.extend(warnings.into_iter().map(place));
+            findings.extend(
+                comparable(full, &test).map(|message| Finding::error(condition.span.clone(), message)),
+            );
+            let (id, text) = (condition.id.clone(), condition.text.clone());
+            Some(Condition { id, text, test, not_applicable: None })
+        }
+        Err(finding) => {
+            findings.push(place(finding));
+            None
+        }
+    }
+}
+
+/// The terms of a condition.
+pub(crate) fn terms(test: &Test) -> impl Iterator<Item = &Term> {
+    let (first, over) = match test {
+        Test::Compare { left, .. } | Test::Within { left, .. } => (&left.term, left.over.as_ref()),
+        Test::Is { left, .. } => (left, None),
+    };
+    let second = if let Some(Over::Term(term)) = over { Some(term) } else { None };
+    [first].into_iter().chain(second)
+}
+
+/// Rounds and waves can be compared only where there are enough of them.
+fn comparable(full: &Full, test: &Test) -> Option<String> {
+    let waves = full.subscribers.iter().map(|g| g.waves.value).max().unwrap_or(1);
+    terms(test).find_map(|term| {
+        let metric = term.metric.as_str();
+        if metric.starts_with("rounds.") && full.rounds.value < 2 {
+            return Some(format!("`{metric}` needs rounds = 2 or more"));
+        }
+        if metric == "waves.server_memory.spread" && waves < 3 {
+            return Some(format!("`{metric}` needs waves = 3 or more: the first wave is not compared"));
+        }
+        (metric.starts_with("waves.") && waves < 2).then(|| format!("`{metric}` needs waves = 2 or more"))
+    })
+}
+
+/// Whether the target would be given more than it may get.
+pub(crate) fn limits(full: &Full, target: &Target, connections: u32, findings: &mut Vec<Finding>) {
+    let whose = target.name.as_deref().unwrap_or("the target");
+    let limits = &target.limits;
+    if let Some(most) = limits.connections.filter(|most| connections > *most) {
+        let (used, most) = (show_count(connections.into()), show_count(most.into()));
+        let message = format!("{used} connections, publishers included, and `{whose}` may be given {most}");
+        findings.push(
+            Finding::error(full.span.clone(), message).note("use --scale, or raise limits.connections"),
+        );
+    }
+    if let Some(most) = limits.publish_rate {
+        for phase in &full.phases {
+            let here = full.publishers.iter().filter(|g| full.phases_of(g).any(|p| p.name == phase.name));
+            let mut rate = 0.0;
+            for group in here {
+                match group.rate.value {
+                    PaceWord::Open(own) => rate += own * full.time_scale.value,
+                    PaceWord::Unlimited | PaceWord::OneByOne => rate = f64::INFINITY,
+                }
+            }
+            if rate > most * (1.0 + 1e-9) {
+                let rate = if rate.is_finite() { show_rate(rate) } else { "without a limit".to_owned() };
+                let most = show_rate(most);
+                let message = format!("`{}` publishes {rate}, and `{whose}` may be given {most}", phase.name);
+                let note = "lower publishers.NAME.rate, or raise limits.publish-rate";
+                findings.push(Finding::error(phase.span.clone(), message).note(note));
+            }
+        }
+    }
+    if let Some(most) = limits.subscriptions_per_connection {
+        for group in full.subscribers.iter().filter(|g| g.subscriptions.value / g.connections.value > most) {
+            let per = group.subscriptions.value / group.connections.value;
+            let message = format!("{per} subscriptions on each connection, and `{whose}` takes {most}");
+            findings.push(Finding::error(group.subscriptions.span.clone(), message));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Conditions, right and wrong.
+
+use super::*;
+
+fn names() -> Names {
+    let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+    Names { groups: list(&["clients", "feed"]), phases: list(&["load", "1MB"]), faults: Vec::new() }
+}
+
+fn term(subject: Option<&str>, metric: &str, when: Option<When>) -> Term {
+    let found = metrics::find(metric).unwrap();
+    Term {
+        subject: subject.map(ToOwned::to_owned),
+        metric: found.path,
+        keys: found.keys,
+        dimension: found.dimension,
+        when,
+    }
+}
+
+fn ok(text: &str) -> Test {
+    parse(text, &names()).unwrap_or_else(|e| panic!("{text}: {e:?}")).0
+}
+
+#[test]
+fn comparisons() {
+    let value = |number, dimension| Value { number, dimension };
+    assert_eq!(
+        ok("latency.deliver.p99 in load < 100ms at 95%"),
+        Test::Compare {
+            left: Quantity {
+                term: term(None, "latency.deliver.p99", Some(When::In("load".into()))),
+                over: None
+            },
+            op: Op::Less,
+            right: value(0.1, Dimension::Duration),
+            at: Some(0.95),
+        }
+    );
+    assert_eq!(
+        ok("clients.ledger.lost==0"),
+        Test::Compare {
+            left: Quantity { term: term(Some("clients"), "ledger.lost", None), over: None },
+            op: Op::Equal,
+            right: value(0.0, Dimension::Count),
+            at: None,
+        }
+    );
+    assert_eq!(
+        ok("published.rate >= 5000/s"),
+        Test::Compare {
+            left: Quantity { term: term(None, "published.rate", None), over: None },
+            op: Op::GreaterOrEqual,
+            right: value(5_000.0, Dimension::Rate),
+            at: None,
+        }
+    );
+}
+
+#[test]
+fn quotients() {
+    let left = |text| match ok(text) {
+        Test::Compare { left, .. } | Test::Within { left, .. } => left,
+        Test::Is { .. } => panic!("{text}"),
+    };
+    assert_eq!(left("ledger.delivered in 1MB / predicted == 100%").over, Some(Over::Predicted));
+    assert_eq!(
+        left("latency.deliver.p99 in load / in 1MB < 1.5").over,
+        Some(Over::Term(term(None, "latency.deliver.p99", Some(When::In("1MB".into())))))
+    );
+    assert_eq!(
+        left("connections.peak_open / connections.established within 90%..110%").over,
+        Some(Over::Term(term(None, "connections.established", None)))
+    );
+}
+
+#[test]
+fn words() {
+    assert_eq!(
+        ok("generator.health is ok or limited"),
+        Test::Is { left: term(None, "generator.health", None), words: vec!["ok".into(), "limited".into()] }
+    );
+}
+
+#[test]
+fn mistakes_have_a_place() {
+    let table = [
+        ("", "", "expected a metric, found the end of the condition"),
+        ("latency.deliver.p98 < 1s", "latency.deliver.p98", "unknown metric `latency.deliver.p98`"),
+        (
+            "latency.deliver.p99 < 2GiB",
+            "2GiB",
+            "expected a duration (such as 100ms), found a size (such as 2GiB)",
+        ),
+        ("ledger.lost = 0", "=", "equality is written `==`"),
+        ("ledger.lost", "", "expected a comparison, found the end of the condition"),
+        ("ledger.lost == none", "none", "expected a count (such as 0), found `none`"),
+        ("ledger.lost in laod == 0", "laod", "there is no phase `laod`"),
+        ("client.ledger.lost == 0", "client", "there is no group `client`"),
+        ("clients.setup.duration < 1s", "setup.duration", "a group has no metric `setup.duration`"),
+        ("setup.duration in load < 1s", "setup.duration", "`setup.duration` is not known per phase"),
+        ("duration < 1s", "duration", "`duration` is known per phase only: `duration in PHASE`"),
+        ("generator.health == 1", "==", "`generator.health` is a word: compare it with `is`"),
+        ("ledger.lost is none", "none", "`ledger.lost` is not a word: compare it with <, <=, ==, !=, >=, >"),
+        ("ledger.lost == 0 0", "0", "unexpected `0` after the end of the condition"),
+        ("errors.ratio within 2%..1%", "1%", "the upper limit is below the lower one"),
+        ("errors.ratio < 1% at 5", "5", "a confidence is between 50% and 100%, such as `at 95%`"),
+        ("victims.ledger.lost == 0", "victims", "this scenario has no faults, so there are no victims"),
+        (
+            "resources.server.memory_peak / ledger.lost < 2",
+            "ledger.lost",
+            "`resources.server.memory_peak` is a size (such as 2GiB), and `ledger.lost` is a count (such as 0): \
+             only equal kinds can be divided",
+        ),
+        (
+            "clients.ledger.lost in load == 0",
+            "clients.ledger.lost",
+            "this version cannot judge one group within one phase yet",
+        ),
+        (
+            "ledger.lost before load == 0",
+            "ledger.lost",
+            "this version cannot judge before, during or after a moment yet: use `in PHASE`",
+        ),
+        ("ledger.lost in drain == 0", "ledger.lost", "this version cannot judge within `drain` yet"),
+    ];
+    for (text, place, message) in table {
+        let finding = parse(text, &names()).unwrap_err();
+        assert_eq!(finding.message, message, "{text}");
+        assert_eq!(&text[finding.span.unwrap()], place, "{text}");
+    }
+}
+
+#[test]
+fn bare_counts_draw_a_warning() {
+    let warnings = |text| parse(text, &names()).unwrap().1.len();
+    assert_eq!(warnings("ledger.delivered >= 1000"), 1);
+    assert_eq!(warnings("ledger.lost == 0"), 0);
+    assert_eq!(warnings("connections.dropped_unexpectedly <= 1"), 0);
+    assert_eq!(warnings("waves.server_memory.spread <= 1.5"), 0);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in ".{0,60}") {
+        let _ = parse(&text, &names());
+    }
+
+    #[test]
+    fn no_jumble_of_words_panics(words in proptest::collection::vec(0..12_usize, 0..9)) {
+        let list = ["ledger.lost", "/", "in", "load", "before", "<", "==", "10..20", "100/s", "at", "is", "predicted"];
+        let text = words.iter().map(|i| list[*i]).collect::<Vec<_>>().join(" ");
+        let _ = parse(&text, &names());
+        let _ = parse(&text.replace(' ', ""), &names());
+    }
+}

@@ -1,0 +1,295 @@
+//! One scenario at full size with every default filled in: what `check` judges, `show` prints and `build` shrinks.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::file::{
+    Channels, ConnectWord, DefaultsTable, Name, Named, OneOrMany, PaceWord, Payload, PublisherTable,
+    ScenarioTable, SubscriberTable, TimeoutsTable,
+};
+use super::plan::Timeouts;
+use super::problem::Finding;
+use super::units::{Count, Span};
+
+/// Bytes of payload unless told.
+const PAYLOAD: u64 = 200;
+
+/// A value and where it was written, or where the table is that it was left out of.
+#[derive(Debug, Clone)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
+    /// Whether it was written.
+    pub(crate) written: bool,
+}
+
+impl<T> At<T> {
+    fn or<S>(written: Option<&Spanned<S>>, read: impl Fn(&S) -> T, default: T, table: &Range<usize>) -> Self {
+        match written {
+            Some(found) => At { value: read(found.get_ref()), span: found.span(), written: true },
+            None => At { value: default, span: table.clone(), written: false },
+        }
+    }
+}
+
+/// The scenario.
+#[derive(Debug, Clone)]
+pub(crate) struct Full {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) about: String,
+    pub(crate) seed: u64,
+    pub(crate) deadline: Duration,
+    pub(crate) rounds: At<u32>,
+    pub(crate) channels: At<Channels>,
+    pub(crate) time_scale: At<f64>,
+    pub(crate) at_least_connections: u32,
+    pub(crate) at_least_events: u64,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) phases: Vec<FullPhase>,
+    pub(crate) subscribers: Vec<FullSubscribers>,
+    pub(crate) publishers: Vec<FullPublishers>,
+    pub(crate) expect: Vec<FullCondition>,
+    pub(crate) reached: Vec<FullCondition>,
+    pub(crate) abort_if: Vec<FullCondition>,
+    /// Names of faults, although none can be injected yet: conditions may mention them.
+    pub(crate) faults: Vec<Name>,
+}
+
+impl Full {
+    /// The named phase.
+    pub(crate) fn phase(&self, name: &str) -> Option<&FullPhase> {
+        self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// The phases a publisher group publishes in.
+    pub(crate) fn phases_of<'a>(&'a self, group: &'a FullPublishers) -> impl Iterator<Item = &'a FullPhase> {
+        self.phases.iter().filter(move |phase| match &group.phases {
+            None => true,
+            Some(names) => names.iter().any(|(name, _)| *name == phase.name),
+        })
+    }
+}
+
+/// A phase.
+#[derive(Debug, Clone)]
+pub(crate) struct FullPhase {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) length: Option<At<Duration>>,
+}
+
+/// A group of subscribing clients.
+#[derive(Debug, Clone)]
+pub(crate) struct FullSubscribers {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) connections: At<u32>,
+    pub(crate) subscriptions: At<u32>,
+    pub(crate) connect: ConnectWord,
+    pub(crate) waves: At<u32>,
+    pub(crate) wave_pause: At<Duration>,
+}
+
+/// A group of publishing clients.
+#[derive(Debug, Clone)]
+pub(crate) struct FullPublishers {
+    pub(crate) name: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) connections: At<u32>,
+    pub(crate) rate: At<PaceWord>,
+    pub(crate) events: Option<At<u64>>,
+    pub(crate) payload: At<u64>,
+    pub(crate) batch: u32,
+    /// Names of its phases; `None`: all.
+    pub(crate) phases: Option<Vec<(String, Range<usize>)>>,
+}
+
+/// A condition, not parsed.
+#[derive(Debug, Clone)]
+pub(crate) struct FullCondition {
+    pub(crate) id: String,
+    pub(crate) id_span: Range<usize>,
+    pub(crate) text: String,
+    pub(crate) span: Range<usize>,
+}
+
+/// What was cut from a scenario because it was bad already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cuts<'a> {
+    pub(crate) all: &'a HashSet<String>,
+    pub(crate) prefix: &'a str,
+}
+
+impl Cuts<'_> {
+    /// Whether anything at or below a path of the scenario (or above it) was cut.
+    pub(crate) fn touch(&self, path: &str) -> bool {
+        let full = format!("{}{path}", self.prefix);
+        let below = |outer: &str, inner: &str| {
+            inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.all.iter().any(|cut| below(&full, cut) || below(cut, &full))
+    }
+}
+
+/// Merges a scenario with the defaults (the nearest first); says what is missing.
+pub(crate) fn fill(
+    name: &Name,
+    table: &ScenarioTable,
+    defaults: &[&DefaultsTable],
+    cuts: Cuts<'_>,
+    findings: &mut Vec<Finding>,
+) -> Full {
+    let span = name.span();
+    let first = |own: Option<&Spanned<Span>>, of: fn(&DefaultsTable) -> Option<&Spanned<Span>>| {
+        own.or_else(|| defaults.iter().find_map(|d| of(d))).map(|s| s.get_ref().0)
+    };
+    let seed = table.seed.as_ref().or_else(|| defaults.iter().find_map(|d| d.seed.as_ref()));
+    if table.about.is_none() && !cuts.touch("about") {
+        findings.push(missing(&span, "about", "about = \"one line on what it tests\""));
+    }
+    let phases = match table.phases.as_ref() {
+        None => vec![FullPhase { name: "main".to_owned(), span: span.clone(), length: None }],
+        Some(phases) => phases.get_ref().iter().map(phase).collect(),
+    };
+    Full {
+        name: name.get_ref().clone(),
+        about: table.about.as_ref().map(|a| a.get_ref().clone()).unwrap_or_default(),
+        seed: seed.map_or(1, |s| s.get_ref().0),
+        deadline: first(table.deadline.as_ref(), |d| d.deadline.as_ref()).unwrap_or(Duration::from_secs(10)),
+        rounds: At::or(table.rounds.as_ref(), whole, 1, &span),
+        channels: At::or(table.channels.as_ref(), |c| *c, Channels::Own, &span),
+        time_scale: At::or(table.time_scale.as_ref(), |t| t.0, 1.0, &span),
+        at_least_connections: table.at_least.connections.as_ref().map_or(1, whole),
+        at_least_events: table.at_least.events.map_or(1, |e| e.0),
+        timeouts: timeouts(&table.timeouts, defaults),
+        phases,
+        subscribers: table.subscribers.iter().map(|(n, t)| subscribers(n, t, cuts, findings)).collect(),
+        publishers: table.publishers.iter().map(|(n, t)| publishers(n, t, cuts, findings)).collect(),
+        expect: conditions(&table.expect, defaults, |d| &d.expect, findings),
+        reached: conditions(&table.reached, defaults, |d| &d.reached, findings),
+        abort_if: conditions(&table.abort_if, defaults, |d| &d.abort_if, findings),
+        faults: table.faults.keys().cloned().collect(),
+        span,
+    }
+}
+
+fn missing(span: &Range<usize>, key: &str, example: &str) -> Finding {
+    Finding::error(span.clone(), format!("the key `{key}` is missing")).note(format!("write {example}"))
+}
+
+/// `Count` never exceeds ten million, so this never saturates.
+fn whole(count: &Count) -> u32 {
+    u32::try_from(count.0).unwrap_or(u32::MAX)
+}
+
+fn phase(table: &super::file::PhaseTable) -> FullPhase {
+    let span = table.name.span();
+    let length = table.length.as_ref().map(|l| At { value: l.get_ref().0, span: l.span(), written: true });
+    FullPhase { name: table.name.get_ref().clone(), span, length }
+}
+
+fn subscribers(
+    name: &Name,
+    table: &SubscriberTable,
+    cuts: Cuts<'_>,
+    findings: &mut Vec<Finding>,
+) -> FullSubscribers {
+    let span = name.span();
+    if table.connections.is_none() && !cuts.touch(&format!("subscribers.{}.connections", name.get_ref())) {
+        findings.push(missing(&span, "connections", "connections = 1_000"));
+    }
+    let connections = At::or(table.connections.as_ref(), whole, 1, &span);
+    FullSubscribers {
+        name: name.get_ref().clone(),
+        subscriptions: At::or(table.subscriptions.as_ref(), whole, connections.value, &connections.span),
+        connections,
+        connect: table.connect.unwrap_or(ConnectWord::Bounded),
+        waves: At::or(table.waves.as_ref(), whole, 1, &span),
+        wave_pause: At::or(table.wave_pause.as_ref(), |p| p.0, Duration::ZERO, &span),
+        span,
+    }
+}
+
+fn publishers(
+    name: &Name,
+    table: &PublisherTable,
+    cuts: Cuts<'_>,
+    findings: &mut Vec<Finding>,
+) -> FullPublishers {
+    let span = name.span();
+    if table.rate.is_none() && !cuts.touch(&format!("publishers.{}.rate", name.get_ref())) {
+        findings.push(missing(&span, "rate", "rate = \"100/s\", \"unlimited\" or \"one-by-one\""));
+    }
+    let size = |payload: &Payload| if let Payload::Size(bytes) = payload { *bytes } else { PAYLOAD };
+    let phases = table.phase.as_ref().map(|names| match names.get_ref() {
+        OneOrMany::One(phase) => vec![(phase.clone(), names.span())],
+        OneOrMany::Many(phases) => phases.iter().map(|p| (p.get_ref().clone(), p.span())).collect(),
+    });
+    FullPublishers {
+        name: name.get_ref().clone(),
+        connections: At::or(table.connections.as_ref(), whole, 1, &span),
+        rate: At::or(table.rate.as_ref(), |rate| *rate, PaceWord::OneByOne, &span),
+        events: table.events.as_ref().map(|e| At { value: e.get_ref().0, span: e.span(), written: true }),
+        payload: At::or(table.payload.as_ref(), size, PAYLOAD, &span),
+        batch: table.batch.as_ref().map_or(1, |b| whole(b.get_ref())),
+        phases,
+        span,
+    }
+}
+
+fn timeouts(own: &TimeoutsTable, defaults: &[&DefaultsTable]) -> Timeouts {
+    let pick = |of: fn(&TimeoutsTable) -> Option<Span>, seconds: u64| {
+        of(own)
+            .or_else(|| defaults.iter().find_map(|d| of(&d.timeouts)))
+            .map_or(Duration::from_secs(seconds), |span| span.0)
+    };
+    Timeouts {
+        connect: pick(|t| t.connect, 30),
+        upgrade: pick(|t| t.upgrade, 10),
+        init: pick(|t| t.init, 10),
+        confirm: pick(|t| t.confirm, 10),
+        operation: pick(|t| t.operation, 10),
+        settle: pick(|t| t.settle, 30),
+        drain: pick(|t| t.drain, 30),
+        quiet: pick(|t| t.quiet, 2),
+        cool_down: pick(|t| t.cool_down, 2),
+    }
+}
+
+/// Defaults first, in their order; the scenario replaces by ID, adds, and removes with `"off"`.
+fn conditions(
+    own: &Named<Spanned<String>>,
+    defaults: &[&DefaultsTable],
+    of: fn(&DefaultsTable) -> &Named<Spanned<String>>,
+    findings: &mut Vec<Finding>,
+) -> Vec<FullCondition> {
+    let mut merged: Vec<FullCondition> = Vec::new();
+    for level in defaults.iter().rev().map(|d| of(d)).chain([own]) {
+        for (id, text) in level {
+            let condition = FullCondition {
+                id: id.get_ref().clone(),
+                id_span: id.span(),
+                text: text.get_ref().clone(),
+                span: text.span(),
+            };
+            let known = merged.iter().position(|c| c.id == condition.id);
+            match (known, condition.text.trim() == "off") {
+                (Some(at), true) => {
+                    merged.remove(at);
+                }
+                (Some(at), false) => merged[at] = condition,
+                (None, false) => merged.push(condition),
+                (None, true) => {
+                    let known: Vec<&str> = merged.iter().map(|c| c.id.as_str()).collect();
+                    let message = format!("there is no default `{}` to turn off", condition.id);
+                    findings.push(Finding::error(condition.id_span, message).allowed(&condition.id, known));
+                }
+            }
+        }
+    }
+    merged
+}
