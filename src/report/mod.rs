@@ -1,3 +1,6 @@
 //! The report and the documents rendered from it.
 
+pub mod human;
+pub mod latency;
 pub mod model;
+pub mod style;

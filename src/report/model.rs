@@ -142,6 +142,9 @@ pub struct RunInfo {
     pub interrupted: bool,
     /// `completed`, `interrupted`, `target-lost`, `abort-if ID`, …
     pub stop_reason: String,
+    /// Waits whose deadline passed: `confirm`, `settle`, `drain`, …
+    #[serde(default)]
+    pub timed_out: Vec<String>,
 }
 
 /// The four verdicts, mildest first.
@@ -442,6 +445,9 @@ pub struct PhaseReport {
     pub ledger: Ledger,
     /// Latencies of events that were due in it.
     pub latency: Latencies,
+    /// The same per group of clients, where it was recorded.
+    #[serde(default)]
+    pub groups: IndexMap<String, Slice>,
 }
 
 /// Waves.
