@@ -7,3 +7,4 @@ pub mod care;
 pub mod clock;
 pub mod report;
 pub mod scenarios;
+pub mod verdict;

@@ -1,0 +1,126 @@
+//! When a decision must be withdrawn, although the number was there.
+
+use super::judge::Evidence;
+use super::lookup;
+use crate::report::human;
+use crate::report::model::{Health, Judgement, Observed, RunInfo, Verdict};
+use crate::scenarios::condition::{Condition, Dimension, Op, Over, Quantity, Term, Test};
+
+/// How much of an observed delivery latency may be our own processing.
+const OWN_SHARE: f64 = 0.1;
+
+/// Why the judgement cannot stand; `None`: it stands.
+pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Evidence) -> Option<String> {
+    let reasons = || {
+        if evidence.generator.reasons.is_empty() {
+            "no reason was given".to_owned()
+        } else {
+            evidence.generator.reasons.join("; ")
+        }
+    };
+    if evidence.generator.health == Health::Invalid {
+        return Some(format!("the generator's own bookkeeping failed: {}", reasons()));
+    }
+    if judged.verdict == Verdict::Inconclusive {
+        return None;
+    }
+    let terms = terms(&condition.test);
+    if evidence.generator.health == Health::Limited && terms.iter().any(|term| is_timing(term)) {
+        return Some(format!("the generator was limited: {}", reasons()));
+    }
+    if let Some(why) = terms.iter().find_map(|term| own_processing(term, evidence)) {
+        return Some(why);
+    }
+    match judged.verdict {
+        Verdict::Fail if !is_proven(condition, judged) => ended_early(&evidence.run),
+        Verdict::Pass => terms.iter().find_map(|term| hollow(term, evidence)),
+        _ => None,
+    }
+}
+
+/// Why the run did not get to the end of its plan. A target that died is not among the reasons: it is judged.
+fn ended_early(run: &RunInfo) -> Option<String> {
+    let how = match run.stop_reason.strip_prefix("abort-if") {
+        _ if run.interrupted => "interrupted",
+        Some(_) => "stopped early",
+        None => return None,
+    };
+    Some(format!("the run was {how} before this could be decided"))
+}
+
+fn terms(test: &Test) -> Vec<&Term> {
+    let (Test::Compare { left, .. } | Test::Within { left, .. }) = test else {
+        let Test::Is { left, .. } = test else { return Vec::new() };
+        return vec![left];
+    };
+    match &left.over {
+        Some(Over::Term(over)) => vec![&left.term, over],
+        _ => vec![&left.term],
+    }
+}
+
+fn is_timing(term: &Term) -> bool {
+    matches!(term.dimension, Dimension::Duration | Dimension::Rate)
+        || term.keys.first().is_some_and(|section| section == "latency")
+}
+
+/// Our own processing is part of every delivery latency; too large a part of it, and we would judge ourselves.
+fn own_processing(term: &Term, evidence: &Evidence) -> Option<String> {
+    let keys: Vec<&str> = term.keys.iter().map(String::as_str).collect();
+    let ["latency", "deliver" | "deliver_from_sent", figure] = keys.as_slice() else { return None };
+    let drain_us = evidence.generator.drain_p99_us?;
+    let observed = lookup::number(&lookup::find(&evidence.report, term).ok()?)?;
+    let too_much = *figure != "count" && drain_us as f64 / 1e6 > OWN_SHARE * observed;
+    too_much.then(|| {
+        format!(
+            "our own processing (drain p99 {}) is more than {} of the observed {}",
+            human::micros(drain_us),
+            human::ratio(OWN_SHARE),
+            human::seconds(observed)
+        )
+    })
+}
+
+/// Whether more time could not have undone a failure: a count, or a peak of memory, beyond its limit.
+fn is_proven(condition: &Condition, judged: &Judgement) -> bool {
+    let Test::Compare { left: Quantity { term, over: None }, op, right, .. } = &condition.test else {
+        return false;
+    };
+    let only_rises =
+        term.dimension == Dimension::Count || term.keys.last().is_some_and(|key| key == "memory_peak_bytes");
+    let above = matches!(judged.observed, Some(Observed::Number(number)) if number > right.number);
+    only_rises && above && matches!(op, Op::Less | Op::LessOrEqual | Op::Equal)
+}
+
+/// A pass over nothing is no pass: what the quantity counts must have been able to happen.
+fn hollow(term: &Term, evidence: &Evidence) -> Option<String> {
+    let keys: Vec<&str> = term.keys.iter().map(String::as_str).collect();
+    let count = |section: &str, key: &str| lookup::sibling(&evidence.report, term, &[section, key]);
+    let none = |section, key, why: &str| (count(section, key) == Some(0.0)).then(|| why.to_owned());
+    match keys.as_slice() {
+        ["ledger", class] => hollow_ledger(class, evidence).or_else(|| match *class {
+            "lost" | "lost_proven" | "lost_presumed" if count("ledger", "unverified") > Some(0.0) => {
+                let unverified = count("ledger", "unverified").unwrap_or_default();
+                Some(format!("{} owed deliveries could not be verified", human::number(unverified)))
+            }
+            "corrupted" | "duplicated" | "reordered" | "phantom" | "misrouted" | "after_unsubscribe"
+            | "strange" => none("ledger", "receipts", "nothing was received"),
+            "obligations" | "receipts" | "first_receipts" | "unowed" => None,
+            _ => none("ledger", "obligations", "no delivery was owed"),
+        }),
+        ["connections", "dropped_unexpectedly"] => {
+            none("connections", "established", "no connection was established")
+        }
+        ["errors", _] => none("connections", "established", "no connection was established"),
+        ["published", "failed" | "unknown"] => none("published", "sent", "nothing was published"),
+        _ => None,
+    }
+}
+
+/// While something was still on its way, nothing about deliveries is complete.
+fn hollow_ledger(class: &str, evidence: &Evidence) -> Option<String> {
+    let drained = !evidence.run.timed_out.iter().any(|wait| wait == "drain");
+    let settled_anyway = matches!(class, "obligations" | "delivered");
+    (!drained && !settled_anyway)
+        .then(|| "the drain deadline passed before everything owed had arrived".to_owned())
+}

@@ -1,0 +1,20 @@
+//! Conditions × report → judgements → verdict → exit code: pure functions, no clock, no I/O.
+//!
+//! Nothing here measures. What was not observed is never a pass. Next to read: [`judge()`], then [`conclude()`].
+
+pub mod claims;
+pub mod conclude;
+mod doubt;
+pub mod exit;
+pub mod judge;
+mod lookup;
+mod proportion;
+pub mod statistics;
+#[cfg(test)]
+mod tests;
+mod wording;
+
+pub use claims::claims;
+pub use conclude::{conclude, judge_all};
+pub use exit::{Outcome, exit_code};
+pub use judge::{Evidence, judge};
