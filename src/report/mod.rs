@@ -1,6 +1,11 @@
 //! The report and the documents rendered from it.
 
+mod file;
 pub mod human;
+pub mod json;
 pub mod latency;
 pub mod model;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod schema;
 pub mod style;
