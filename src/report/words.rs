@@ -1,0 +1,279 @@
+//! The pieces of a report in words and rows, without layout: what the screen and the Markdown document share.
+
+use super::human::{self, NOTHING, bytes, count, micros, ratio, seconds};
+use super::model::*;
+use crate::scenarios::condition::Dimension;
+
+/// A label and what there is to say under it.
+pub(super) type Fact = (&'static str, String);
+
+/// One row of a table of figures; the first cell names it.
+pub(super) type Row<const N: usize> = [String; N];
+
+/// Header of [`latency_rows`].
+pub(super) const LATENCY_HEADER: [&str; 7] = ["Latency", "p50", "p90", "p99", "p99.9", "max", "count"];
+
+/// Header of [`resource_rows`].
+pub(super) const RESOURCE_HEADER: [&str; 7] =
+    ["Resources", "mem start", "peak", "end", "per conn", "cpu", "files"];
+
+/// The target, the guarantee it claims and what makes the run repeatable, on one line.
+pub(super) fn subject(report: &Report) -> String {
+    let target = &report.target;
+    if target.url.is_empty() {
+        return "no target was reached".to_owned();
+    }
+    let whose = if target.reference_server { " (reference server)" } else { "" };
+    let order = if target.ordered { ", ordered" } else { "" };
+    human::clean(&format!("{}{whose} · {} · {}{order}", target.url, target.protocol, target.contract))
+}
+
+/// Seed, scale and times.
+pub(super) fn run(report: &Report) -> String {
+    let RunInfo { started_at, duration_s, stop_reason, .. } = &report.run;
+    let setup = report.setup.duration_s.map_or_else(|| "not finished".to_owned(), seconds);
+    let (seed, scale) = (report.scenario.seed, report.scenario.scale);
+    human::clean(&format!(
+        "seed {seed} · scale {scale} · {started_at} · {} · set-up {setup} · {stop_reason}",
+        seconds(*duration_s)
+    ))
+}
+
+/// Connections, subscriptions, publishing, deliveries, errors and faults.
+pub(super) fn facts(report: &Report) -> Vec<Fact> {
+    let mut facts = connections(&report.connections);
+    facts.extend(subscriptions(&report.subscriptions));
+    facts.push(("Published", published(&report.published)));
+    facts.push(("Owed", owed(&report.ledger)));
+    facts.push(("Received", received(&report.ledger)));
+    facts.push(("Errors", errors(&report.errors)));
+    facts.extend(report.faults.iter().map(|(name, f)| ("Fault", fault(name, f))));
+    facts.push(("Failures", failures(&report.connections.failed)));
+    facts
+}
+
+fn connections(c: &Connections) -> Vec<Fact> {
+    let spread = c.offered_spread_s.map(|s| format!(" · offered within {}", seconds(s))).unwrap_or_default();
+    let share = c.established_ratio.map(|r| format!(" ({})", ratio(r))).unwrap_or_default();
+    let mut facts = vec![(
+        "Connections",
+        format!(
+            "{} planned · {} attempted · {} established{share}",
+            count(c.planned),
+            count(c.attempted),
+            count(c.established)
+        ),
+    )];
+    facts.push((
+        "",
+        format!("peak {} open, {} handshaking{spread}", count(c.peak_open), count(c.peak_handshaking)),
+    ));
+    if c.dropped_by_plan + c.dropped_unexpectedly + c.reconnected > 0 {
+        facts.push((
+            "",
+            format!(
+                "{} dropped by plan · {} unexpectedly · {} reconnected",
+                count(c.dropped_by_plan),
+                count(c.dropped_unexpectedly),
+                count(c.reconnected)
+            ),
+        ));
+    }
+    facts
+}
+
+fn subscriptions(s: &Subscriptions) -> Vec<Fact> {
+    let missed = match s.probes.missed_after_first {
+        0 => String::new(),
+        n => format!(" · {} probes missed after the first", count(n)),
+    };
+    vec![(
+        "Subscriptions",
+        format!(
+            "{} requested · {} confirmed · {} in one census{missed}",
+            count(s.requested),
+            count(s.confirmed),
+            count(s.peak_active)
+        ),
+    )]
+}
+
+fn published(p: &Published) -> String {
+    let rate = p.rate.map(|r| format!(" · {}", human::rate(r))).unwrap_or_default();
+    let rest = nonzero(&[(p.unknown, "unknown"), (p.failed, "failed")])
+        .map(|t| format!(" · {t}"))
+        .unwrap_or_default();
+    format!(
+        "{} due · {} sent · {} acknowledged{rest}{rate}",
+        count(p.attempted),
+        count(p.sent),
+        count(p.acked)
+    )
+}
+
+/// The first sum of the ledger, classes that are zero left out.
+pub(super) fn owed(l: &Ledger) -> String {
+    let classes = [
+        (l.delivered, "delivered"),
+        (l.late, "late"),
+        (l.recovered, "recovered"),
+        (l.damaged, "damaged"),
+        (l.missed_disconnected, "missed while away"),
+        (l.indeterminate, "indeterminate"),
+        (l.unknown_publish, "of unknown publishes"),
+        (l.suppressed, "suppressed by a fault"),
+        (l.unverified, "unverified"),
+        (l.lost_proven, "proven lost"),
+        (l.lost_presumed, "presumed lost"),
+    ];
+    sum(l.obligations, &classes)
+}
+
+/// The second sum of the ledger.
+pub(super) fn received(l: &Ledger) -> String {
+    let classes = [
+        (l.first_receipts, "first"),
+        (l.duplicated, "duplicated"),
+        (l.corrupted, "corrupted"),
+        (l.phantom, "phantom"),
+        (l.misrouted, "misrouted"),
+        (l.after_unsubscribe, "after unsubscribing"),
+    ];
+    let aside = nonzero(&[(l.reordered, "of them reordered"), (l.unowed, "of them not owed")]);
+    format!("{}{}", sum(l.receipts, &classes), aside.map(|t| format!(" ({t})")).unwrap_or_default())
+}
+
+fn sum(total: u64, classes: &[(u64, &str)]) -> String {
+    let parts: Vec<_> =
+        classes.iter().filter(|(n, _)| *n > 0).map(|(n, class)| format!("{} {class}", count(*n))).collect();
+    if parts.is_empty() { count(total) } else { format!("{} = {}", count(total), parts.join(" + ")) }
+}
+
+fn nonzero(parts: &[(u64, &str)]) -> Option<String> {
+    let parts: Vec<_> =
+        parts.iter().filter(|(n, _)| *n > 0).map(|(n, t)| format!("{} {t}", count(*n))).collect();
+    (!parts.is_empty()).then(|| parts.join(" · "))
+}
+
+fn errors(e: &Errors) -> String {
+    let share = e.ratio.map_or_else(|| NOTHING.to_owned(), ratio);
+    format!(
+        "{share} of operations and connections · {} timed out · {} unexpected · {} unexplained",
+        count(e.timeout),
+        count(e.unexpected),
+        count(e.unexplained)
+    )
+}
+
+fn fault(name: &str, f: &FaultReport) -> String {
+    let spread = f.spread_s.map(|s| format!(" within {}", seconds(s))).unwrap_or_default();
+    let late = f.applied_late_p99_us.map(|us| format!(", p99 {} late", micros(us))).unwrap_or_default();
+    human::clean(&format!(
+        "{name} ({}): {} of {} applied{spread}{late}",
+        f.kind,
+        count(f.applied),
+        count(f.planned)
+    ))
+}
+
+fn failures(failed: &std::collections::BTreeMap<String, u64>) -> String {
+    if failed.is_empty() {
+        return "none".to_owned();
+    }
+    let mut reasons: Vec<_> = failed.iter().collect();
+    reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    let texts: Vec<_> =
+        reasons.iter().map(|(why, n)| format!("{} {}", count(**n), human::clean(why))).collect();
+    texts.join(" · ")
+}
+
+/// One row per latency that has samples; below deliveries, our own share of them.
+pub(super) fn latency_rows(latency: &Latencies, drain_p99_us: Option<u64>) -> Vec<Row<7>> {
+    let all = [
+        ("connect", &latency.connect),
+        ("  tcp", &latency.tcp),
+        ("  tls", &latency.tls),
+        ("  upgrade", &latency.upgrade),
+        ("  init", &latency.init),
+        ("subscribe", &latency.subscribe),
+        ("deliver", &latency.deliver),
+        ("  from sent", &latency.deliver_from_sent),
+        ("publish ack", &latency.publish_ack),
+        ("reconnect", &latency.reconnect),
+        ("send lag", &latency.send_lag),
+    ];
+    let mut rows = Vec::new();
+    for (name, latency) in all {
+        let Some(l) = latency else { continue };
+        let figures = [l.p50_us, l.p90_us, l.p99_us, l.p999_us, l.max_us].map(micros);
+        let [p50, p90, p99, p999, max] = figures;
+        rows.push([name.to_owned(), p50, p90, p99, p999, max, count(l.count)]);
+        if name == "deliver" {
+            let drain = drain_p99_us.map_or_else(|| NOTHING.to_owned(), micros);
+            let empty = String::new;
+            rows.push(["  our share".to_owned(), empty(), empty(), drain, empty(), empty(), empty()]);
+        }
+    }
+    rows
+}
+
+/// Both sides: memory at start, peak and end, per connection, CPU and files.
+pub(super) fn resource_rows(resources: &Resources) -> Vec<Row<7>> {
+    let per = |n: Option<f64>| n.map_or_else(|| NOTHING.to_owned(), bytes);
+    let client = &resources.client;
+    let row = |name: &str, memory: [u64; 3], per: String, cpu_s, files| {
+        let [start, peak, end] = memory.map(|n| bytes(n as f64));
+        [name.to_owned(), start, peak, end, per, seconds(cpu_s), count(files)]
+    };
+    let memory = [client.memory_start_bytes, client.memory_peak_bytes, client.memory_end_bytes];
+    let ours =
+        row("generator", memory, per(client.memory_per_connection_bytes), client.cpu_s, client.fds_peak);
+    let theirs = resources.server.as_ref().map_or_else(
+        || std::array::from_fn(|i| if i == 0 { "server".to_owned() } else { NOTHING.to_owned() }),
+        |s| {
+            let memory = [s.memory_start_bytes, s.memory_peak_bytes, s.memory_end_bytes];
+            row("server", memory, per(s.memory_per_connection_bytes), s.cpu_s, s.fds_peak)
+        },
+    );
+    vec![ours, theirs]
+}
+
+/// The generator's health and what it rests on.
+pub(super) fn generator(g: &Generator) -> String {
+    let health = match g.health {
+        Health::Ok => "ok",
+        Health::Limited => "limited, timing cannot be judged",
+        Health::Invalid => "invalid, nothing can be judged",
+    };
+    let of =
+        |name: &str, us: Option<u64>| format!("{name} p99 {}", us.map_or_else(|| NOTHING.to_owned(), micros));
+    format!(
+        "{health} · {} · {} · {} · cpu {}",
+        of("send lag", g.send_lag_p99_us),
+        of("loop lag", g.loop_lag_p99_us),
+        of("drain", g.drain_p99_us),
+        g.cpu_share.map_or_else(|| NOTHING.to_owned(), ratio)
+    )
+}
+
+/// One comparison of the server's figure with ours.
+pub(super) fn stat_check(check: &StatCheck) -> String {
+    let server = check.server.map_or_else(|| NOTHING.to_owned(), human::number);
+    human::clean(&format!("{} {server} / {}", check.name, human::number(check.client)))
+}
+
+/// The interval of a judgement, shown like its condition.
+pub(super) fn interval(judgement: &Judgement) -> Option<String> {
+    let [low, high] = judgement.interval?;
+    let percent = judgement.condition.contains('%');
+    let show = |value| human::quantity(value, Dimension::Ratio, percent, 3);
+    Some(format!("95 %: {} to {}", show(low), show(high)))
+}
+
+/// Why, where the observed value and the limit do not say it already.
+pub(super) fn why(judgement: &Judgement) -> Option<String> {
+    if judgement.verdict == Verdict::Fail && judgement.observed.is_some() {
+        return None;
+    }
+    judgement.why.as_deref().map(human::clean)
+}
