@@ -1,4 +1,7 @@
 //! The report and the documents rendered from it.
+//!
+//! [`model`] is the truth; [`json`] stores it, [`text`] and [`markdown`] render it and never reckon. [`progress`]
+//! is what is seen before there is a report.
 
 mod file;
 pub mod human;
@@ -7,6 +10,7 @@ pub mod latency;
 pub mod markdown;
 mod markup;
 pub mod model;
+pub mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod schema;
