@@ -129,6 +129,8 @@ fn size(n: f64, digits: usize) -> String {
 
 fn percentage(share: f64, digits: usize) -> String {
     let percent = share * 100.0;
+    // Close to all, one digit more: 99.98 and 99.9 are worlds apart. Small shares need no such care.
+    let digits = if share.abs() < 0.1 { digits - 1 } else { digits };
     (digits..digits + 12)
         .map(|d| significant(percent, d))
         .find(|text| share >= 1.0 || text != "100")

@@ -9,6 +9,7 @@ pub mod json;
 pub mod latency;
 pub mod markdown;
 pub mod metrics;
+mod markup;
 pub mod model;
 pub mod progress;
 #[cfg(test)]

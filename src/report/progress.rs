@@ -83,11 +83,14 @@ fn details(view: &ProgressView, rates: &Rates) -> String {
     let with_rate = |text: String, rate: f64| {
         if rate >= 0.5 { format!("{text} ({})", short_rate(rate)) } else { text }
     };
-    let mut parts =
-        vec![with_rate(format!("{} of {} open", count(view.open), count(view.planned)), rates.connects)];
+    // What is complete is said briefly: a terminal may have no more than 80 columns.
+    let all_open = view.open == view.planned;
+    let of = if all_open { String::new() } else { format!(" of {}", count(view.planned)) };
+    let mut parts = vec![with_rate(format!("{}{of} open", count(view.open)), rates.connects)];
     let counted = [(view.handshaking, "handshaking"), (view.failed, "failed")];
     parts.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
-    if view.requested > 0 {
+    let confirming = view.confirmed < view.requested || view.published == 0;
+    if view.requested > 0 && confirming {
         let confirmed = format!("{} of {} confirmed", count(view.confirmed), count(view.requested));
         parts.push(with_rate(confirmed, rates.confirms));
     }
@@ -309,7 +312,7 @@ mod tests {
         let rates = Rates { publishes: 5_000.0, deliveries: 12_340.0, ..Rates::default() };
         assert_eq!(
             line(&load, &rates),
-            "1:02:03 phase load: 9,997 of 10,000 open · 9,997 of 9,997 confirmed · 5,000 of 10,000 published \
+            "1:02:03 phase load: 9,997 of 10,000 open · 5,000 of 10,000 published \
              (5,000/s) · 4,998 of 5,000 delivered (12.3k/s)"
         );
     }
@@ -346,7 +349,7 @@ mod tests {
             [
                 "00:00 connecting: 0 of 10,000 open",
                 "00:05 connecting: 4,000 of 10,000 open (800/s)",
-                "00:05 confirming: 10,000 of 10,000 open (60k/s)",
+                "00:05 confirming: 10,000 open (60k/s)",
                 "interrupted: draining for at most 10 s",
             ]
         );

@@ -35,6 +35,7 @@ fn judgement(id: &str, condition: &str, observed: f64, texts: [&str; 2], verdict
 }
 
 /// `10k-concurrent` with two lost deliveries, one condition that could not be judged and one that does not apply.
+#[allow(clippy::too_many_lines, reason = "one literal, to be read as one")]
 pub(crate) fn sample() -> Report {
     Report {
         schema: SCHEMA.to_owned(),
@@ -157,8 +158,11 @@ pub(crate) fn sample() -> Report {
             latency: Latencies { deliver: Some(latency(9_995, [70, 240, 610, 3_800, 6_200, 11_020])), ..Latencies::default() },
             groups: IndexMap::new(),
         }],
-        waves: None,
-        rounds: None,
+        waves: Some(waves()),
+        rounds: Some(Rounds {
+            completed: 2,
+            server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },
+        }),
     }
 }
 
@@ -262,6 +266,20 @@ fn ledger() -> Ledger {
             rule: "a later seq of the same publisher arrived".to_owned(),
         }],
         ..Ledger::default()
+    }
+}
+
+fn waves() -> Waves {
+    let wave = |active, memory, per| Wave {
+        requested: 5_000,
+        active,
+        duration_s: 3.1,
+        server_memory_bytes: Some(memory),
+        server_memory_per_subscription_bytes: per,
+    };
+    Waves {
+        each: vec![wave(5_000, 45_088_768, None), wave(9_998, 82_837_504, Some(7_551.0))],
+        server_memory: WaveMemory { spread: None },
     }
 }
 

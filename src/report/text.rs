@@ -42,7 +42,11 @@ pub fn render(report: &Report, path: Option<&Path>, style: Style, w: &mut impl W
         labelled("", &human::clean(&report.generator.reasons.join("; ")), style, w)?;
     }
     for (i, claim) in report.claims.iter().enumerate() {
-        labelled(if i == 0 { "Shown" } else { "" }, &human::clean(claim), style, w)?;
+        for (j, line) in wrap(&human::clean(claim), WIDTH - LABEL - 2).iter().enumerate() {
+            let label = if (i, j) == (0, 0) { "Shown" } else { "" };
+            let bullet = if j == 0 { "•" } else { " " };
+            writeln!(w, "{}{bullet} {line}", style.bold(&pad(label, LABEL)))?;
+        }
     }
     if let Some(path) = path {
         labelled("Report", &path.display().to_string(), style, w)?;
@@ -106,8 +110,17 @@ fn judgements(title: &str, all: &[Judgement], style: Style, w: &mut impl Write) 
             words::interval(judgement).map(|text| format!("  {}", style.dim(&text))).unwrap_or_default();
         let limit = if interval.is_empty() { judgement.limit.clone() } else { pad(&judgement.limit, limits) };
         let (id, seen) = (pad(&judgement.id, ids), pad(&judgement.observed_text, observed));
-        writeln!(w, "  {mark} {id}  {seen}  {limit}{interval}")?;
-        if let Some(why) = words::why(judgement) {
+        let line = format!("  {mark} {id}  {seen}  {limit}{interval}");
+        let Some(why) = words::why(judgement) else {
+            writeln!(w, "{line}")?;
+            continue;
+        };
+        // The coloured mark is one column whatever it takes to write it.
+        let taken = 9 + ids + observed + chars(&judgement.limit);
+        if interval.is_empty() && taken + chars(&why) <= WIDTH {
+            writeln!(w, "{line}  {}", style.dim(&why))?;
+        } else {
+            writeln!(w, "{line}")?;
             paragraph("      ", &why, style, w)?;
         }
     }

@@ -123,8 +123,8 @@ pub(super) fn owed(l: &Ledger) -> String {
         (l.unknown_publish, "of unknown publishes"),
         (l.suppressed, "suppressed by a fault"),
         (l.unverified, "unverified"),
-        (l.lost_proven, "lost, proven"),
-        (l.lost_presumed, "lost, presumed"),
+        (l.lost_proven, "proven lost"),
+        (l.lost_presumed, "presumed lost"),
     ];
     sum(l.obligations, &classes)
 }

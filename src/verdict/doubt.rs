@@ -3,7 +3,7 @@
 use super::judge::Evidence;
 use super::lookup;
 use crate::report::human;
-use crate::report::model::{Health, Judgement, Observed, Verdict};
+use crate::report::model::{Health, Judgement, Observed, RunInfo, Verdict};
 use crate::scenarios::condition::{Condition, Dimension, Op, Over, Quantity, Term, Test};
 
 /// How much of an observed delivery latency may be our own processing.
@@ -32,12 +32,20 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
         return Some(why);
     }
     match judged.verdict {
-        Verdict::Fail if evidence.run.interrupted && !is_proven(condition, judged) => {
-            Some("the run was interrupted before this could be decided".to_owned())
-        }
+        Verdict::Fail if !is_proven(condition, judged) => ended_early(&evidence.run),
         Verdict::Pass => terms.iter().find_map(|term| hollow(term, evidence)),
         _ => None,
     }
+}
+
+/// Why the run did not get to the end of its plan. A target that died is not among the reasons: it is judged.
+fn ended_early(run: &RunInfo) -> Option<String> {
+    let how = match run.stop_reason.strip_prefix("abort-if") {
+        _ if run.interrupted => "interrupted",
+        Some(_) => "stopped early",
+        None => return None,
+    };
+    Some(format!("the run was {how} before this could be decided"))
 }
 
 fn terms(test: &Test) -> Vec<&Term> {

@@ -1,6 +1,6 @@
 //! One condition against one report.
 //!
-//! First what was observed decides, then [`doubt`](super::doubt) may withdraw the decision: a generator that was
+//! First what was observed decides, then `doubt` may withdraw the decision: a generator that was
 //! the bottleneck, a run that ended early or a sum over nothing never yields a verdict that looks firm.
 
 use serde_json::Value;

@@ -10,6 +10,8 @@ pub mod judge;
 mod lookup;
 mod proportion;
 pub mod statistics;
+#[cfg(test)]
+mod tests;
 mod wording;
 
 pub use claims::claims;
