@@ -109,8 +109,9 @@ async function body(request) {
 }
 
 function answer(response, status, value) {
-  response.writeHead(status, { "content-type": "application/json" });
-  response.end(JSON.stringify(value));
+  const text = JSON.stringify(value);
+  response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+  response.end(text);
 }
 
 const sockets = new WebSocketServer({ server: http, path: "/graphql" });
