@@ -37,8 +37,8 @@ fn means() -> Result<(), String> {
     let version = Command::new("node").arg("--version").output().map_err(|_| "node is missing".to_owned())?;
     let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major < Some(20) {
-        return Err(format!("node {version} is older than 20"));
+    if major < Some(18) {
+        return Err(format!("node {version} is older than 18"));
     }
     if !Path::new(FOLDER).join("node_modules/graphql-ws").exists() {
         return Err("run tests/interop/install.sh first".into());
