@@ -1,0 +1,16 @@
+# What CI runs.
+check:
+    .ci/run
+
+# Benchmarks of what must be fast.
+bench:
+    cargo bench
+
+# Only the tests against graphql-ws on Node.
+interop:
+    tests/interop/install.sh
+    STRESSCTL_REQUIRE_INTEROP=1 cargo test --test interop
+
+# Licences, advisories and sources of every dependency (needs cargo-deny).
+deny:
+    cargo deny check

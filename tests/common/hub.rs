@@ -1,0 +1,209 @@
+//! A tiny server for graphql-transport-ws with channels, correct but for the one [`Manner`] it is given.
+//!
+//! Misbehaviour after the handshake starts at a subscribe, so that publishing connections stay unharmed.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::bad::Manner;
+
+/// Deliveries that wait for one connection before its publishers have to wait.
+const OUTBOX: usize = 4096;
+
+/// Length that the oversized frame declares.
+const OVERSIZED: u64 = 64 << 20;
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// Channels and counts, shared by all connections.
+#[derive(Default)]
+pub(crate) struct Hub {
+    subscriptions: Mutex<HashMap<String, Vec<Subscription>>>,
+    pub(crate) published: AtomicU64,
+    pub(crate) subscribed: AtomicU64,
+    /// Accept and acknowledge publishes and deliver none.
+    pub(crate) mute: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Subscription {
+    connection: u64,
+    id: String,
+    outbox: Sender<String>,
+}
+
+impl Hub {
+    fn subscriptions(&self) -> MutexGuard<'_, HashMap<String, Vec<Subscription>>> {
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscribe(&self, channel: String, subscription: Subscription) {
+        self.subscribed.fetch_add(1, Relaxed);
+        self.subscriptions().entry(channel).or_default().push(subscription);
+    }
+
+    fn unsubscribe(&self, connection: u64, id: Option<&str>) {
+        for members in self.subscriptions().values_mut() {
+            members.retain(|s| s.connection != connection || id.is_some_and(|id| s.id != id));
+        }
+    }
+
+    async fn publish(&self, channel: &str, payload: &Value) {
+        self.published.fetch_add(1, Relaxed);
+        if self.mute.load(Relaxed) {
+            return;
+        }
+        let members = self.subscriptions().get(channel).cloned().unwrap_or_default();
+        for member in members {
+            let data = json!({ "data": { "event": { "payload": payload } } });
+            let message = json!({ "id": member.id, "type": "next", "payload": data });
+            // A subscriber that is gone is owed nothing.
+            let _ = member.outbox.send(message.to_string()).await;
+        }
+    }
+}
+
+/// Whether a connection goes on after a message.
+enum Next {
+    Go,
+    End,
+}
+
+/// One connection, from `connection_init` to its end.
+pub(crate) struct Session {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) manner: Manner,
+    pub(crate) connection: u64,
+}
+
+impl Session {
+    /// Serves the connection to its end, proper or not.
+    pub(crate) async fn serve(self, mut socket: Socket) {
+        let (outbox, inbox) = channel(OUTBOX);
+        // How a connection ends is for the client to judge.
+        let _ = self.exchange(&mut socket, &outbox, inbox).await;
+        self.hub.unsubscribe(self.connection, None);
+    }
+
+    async fn exchange(
+        &self,
+        socket: &mut Socket,
+        outbox: &Sender<String>,
+        mut inbox: Receiver<String>,
+    ) -> Result<(), Error> {
+        loop {
+            tokio::select! {
+                Some(delivery) = inbox.recv() => socket.send(Message::text(delivery)).await?,
+                message = socket.next() => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        let message = serde_json::from_str(&text).unwrap_or_default();
+                        if let Next::End = self.answer(socket, outbox, &message).await? {
+                            return Ok(());
+                        }
+                    }
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        socket: &mut Socket,
+        outbox: &Sender<String>,
+        message: &Value,
+    ) -> Result<Next, Error> {
+        let id = message["id"].as_str().unwrap_or_default();
+        let query = message["payload"]["query"].as_str().unwrap_or_default();
+        let variables = &message["payload"]["variables"];
+        match message["type"].as_str() {
+            Some("connection_init") => return self.init(socket).await,
+            Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
+            Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
+            Some("subscribe") if query.trim_start().starts_with("mutation") => {
+                self.hub.publish(variables["c"].as_str().unwrap_or_default(), &variables["p"]).await;
+                let data = json!({ "data": { "publish": { "id": "1" } } });
+                say(socket, &json!({ "id": id, "type": "next", "payload": data })).await?;
+                say(socket, &json!({ "id": id, "type": "complete" })).await?;
+            }
+            Some("subscribe") => {
+                if !matches!(self.manner, Manner::NeverDelivers) {
+                    let channel = variables["c"].as_str().unwrap_or_default().to_owned();
+                    let connection = self.connection;
+                    let subscription = Subscription { connection, id: id.to_owned(), outbox: outbox.clone() };
+                    self.hub.subscribe(channel, subscription);
+                }
+                return self.subscribed(socket).await;
+            }
+            _ => {}
+        }
+        Ok(Next::Go)
+    }
+
+    /// What follows `connection_init`.
+    async fn init(&self, socket: &mut Socket) -> Result<Next, Error> {
+        match self.manner {
+            Manner::NeverAcks => {}
+            Manner::GarbageForAck => socket.send(Message::text("{\"type\":\"connection_")).await?,
+            Manner::ClosesInit { code, reason } => return close(socket, code, reason).await,
+            Manner::DropsInit => return drop_politely(socket).await,
+            _ => say(socket, &json!({ "type": "connection_ack" })).await?,
+        }
+        Ok(Next::Go)
+    }
+
+    /// What follows a subscription.
+    async fn subscribed(&self, socket: &mut Socket) -> Result<Next, Error> {
+        match self.manner {
+            Manner::ClosesOpen { code, reason } => return close(socket, code, reason).await,
+            Manner::DropsOpen => return drop_politely(socket).await,
+            Manner::ResetsOpen => {
+                socket2::SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO))?;
+                return Ok(Next::End);
+            }
+            Manner::Oversized => {
+                let mut frame = vec![0x81, 127];
+                frame.extend_from_slice(&OVERSIZED.to_be_bytes());
+                frame.extend_from_slice(br#"{"id":"#);
+                socket.get_mut().write_all(&frame).await?;
+            }
+            Manner::InvalidUtf8 => {
+                socket.get_mut().write_all(b"\x81\x06{\"\xc3\x28\"}").await?;
+            }
+            Manner::GarbageMessage => socket.send(Message::text("\u{0}not json")).await?,
+            _ => {}
+        }
+        Ok(Next::Go)
+    }
+}
+
+async fn say(socket: &mut Socket, message: &Value) -> Result<(), Error> {
+    socket.send(Message::text(message.to_string())).await
+}
+
+/// Closes as the protocol says, and waits for the answer.
+async fn close(socket: &mut Socket, code: u16, reason: &str) -> Result<Next, Error> {
+    socket.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await?;
+    while let Some(Ok(_)) = socket.next().await {}
+    Ok(Next::End)
+}
+
+/// Ends the TCP stream in order, without a word on the WebSocket.
+async fn drop_politely(socket: &mut Socket) -> Result<Next, Error> {
+    socket.get_mut().shutdown().await?;
+    while let Some(Ok(_)) = socket.next().await {}
+    Ok(Next::End)
+}

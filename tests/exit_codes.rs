@@ -1,0 +1,150 @@
+//! Each exit code, from the outside. 70 is a bug in stressctl and cannot be had by asking for it.
+
+mod common;
+
+use common::bad::{Manner, Server};
+use common::binary::{Finished, Stressctl};
+
+/// Three scenarios over the same small load: one holds, one does not, one never gets into its situation.
+const THREE: &str = r#"
+[defaults]
+seed = 1
+
+[scenarios.holds]
+about = "five clients, ten events, all delivered"
+channels = "own"
+subscribers.clients = { connections = 5 }
+publishers.feed = { rate = "50/s", events = 10 }
+timeouts = { quiet = "200ms", cool-down = "100ms" }
+expect.all-delivered = "ledger.delivered / predicted == 100%"
+
+[scenarios.fails]
+about = "the same, wanting what cannot be"
+channels = "own"
+subscribers.clients = { connections = 5 }
+publishers.feed = { rate = "50/s", events = 10 }
+timeouts = { quiet = "200ms", cool-down = "100ms" }
+expect.nothing-delivered = "ledger.delivered == 0"
+
+[scenarios.misses]
+about = "the same, for a situation that does not occur"
+channels = "own"
+subscribers.clients = { connections = 5 }
+publishers.feed = { rate = "50/s", events = 10 }
+timeouts = { quiet = "200ms", cool-down = "100ms" }
+expect.all-delivered = "ledger.delivered / predicted == 100%"
+reached.nothing-delivered = "ledger.delivered == 0"
+"#;
+
+/// Against the reference server.
+fn run(args: &[&str]) -> Finished {
+    Stressctl::run(args).scenarios(THREE).finish()
+}
+
+/// Against a server of the tests.
+fn run_at(server: &Server, args: &[&str]) -> Finished {
+    Stressctl::run(&[&["--target", "bad"], args].concat())
+        .scenarios(&(THREE.to_owned() + &server.target()))
+        .finish()
+}
+
+#[test]
+fn zero_when_everything_judged_has_passed() {
+    let report = run(&["--scenario", "holds"]).exits(0).report("holds");
+    assert_eq!(report["schema"], "stressctl.report/1");
+    assert_eq!(report["verdict"], "pass");
+    assert_eq!(report["target"]["reference_server"], true);
+    assert_eq!(report["connections"]["established_ratio"], 1.0);
+    assert_eq!(report["subscriptions"]["peak_active"], 5);
+    assert_eq!(report["ledger"]["obligations"], 10);
+    assert_eq!(report["ledger"]["delivered"], 10);
+    assert_eq!(report["ledger"]["lost"], 0);
+    assert_eq!(report["latency"]["tls"], serde_json::Value::Null, "no samples is null");
+}
+
+#[test]
+fn zero_against_a_server_that_is_not_ours() {
+    let server = Server::good();
+    let report = run_at(&server, &["--scenario", "holds"]).exits(0).report("holds");
+    assert_eq!(report["target"]["reference_server"], false);
+    assert_eq!(report["target"]["url"], server.url());
+    assert_eq!(report["ledger"]["delivered"], 10);
+}
+
+#[test]
+fn one_when_an_expectation_does_not_hold() {
+    let report = run(&["--scenario", "fails"]).exits(1).report("fails");
+    assert_eq!(report["verdict"], "fail");
+    assert_eq!(report["expectations"].as_array().map(Vec::len), Some(1));
+    assert_eq!(report["expectations"][0]["id"], "nothing-delivered");
+    assert_eq!(report["expectations"][0]["verdict"], "fail");
+    assert_eq!(report["expectations"][0]["observed"], 10.0);
+}
+
+#[test]
+fn two_for_bad_usage() {
+    Stressctl::new(&["run", "--no-such-flag"]).finish().exits(2).says("--no-such-flag");
+    Stressctl::new(&["no-such-command"]).finish().exits(2).says("no-such-command");
+    run(&["--scenario", "holds", "--scale", "0"]).exits(2).says("scale");
+    run(&["--scenario", "holds", "--all"]).exits(2);
+    run(&["--scenario", "holds", "--target", "ftp://127.0.0.1/"]).exits(2).says("ftp");
+    run(&["--scenario", "holds", "--target", "nobody"]).exits(2).says("nobody");
+}
+
+#[test]
+fn two_for_an_unknown_scenario_with_the_nearest_name() {
+    run(&["--scenario", "hold"]).exits(2).says("holds");
+    run(&["--scenario", "10k-concurent"]).exits(2).says("10k-concurrent");
+}
+
+#[test]
+fn two_for_an_unknown_key_with_the_nearest_name() {
+    run(&["--scenario", "holds", "--set", "publishers.fed.rate=5/s"]).exits(2).says("publishers.feed");
+    run(&["--scenario", "holds", "--set", "timeouts.quite=1s"]).exits(2).says("quiet");
+    run(&["--scenario", "holds", "--set", "timeouts.quiet=soon"]).exits(2).says("soon");
+    run(&["--scenario", "holds", "--set", "timeouts.quiet"]).exits(2);
+}
+
+#[test]
+fn two_for_a_broken_scenario_file_and_every_mistake_in_it() {
+    let broken = THREE.replacen("connections = 5", "conections = 5", 1).replacen("\"50/s\"", "50", 1);
+    let finished = Stressctl::run(&["--scenario", "fails"]).scenarios(&broken).finish().exits(2);
+    finished.says("own-scenarios.toml:8").says("own-scenarios.toml:9").says("conections");
+}
+
+#[test]
+fn two_for_an_output_directory_that_cannot_be_written() {
+    let stressctl =
+        Stressctl::new(&["run", "--scenario", "holds", "--out", "in-the-way/out"]).scenarios(THREE);
+    stressctl.file("in-the-way", "a file");
+    let finished = stressctl.finish();
+    assert!(finished.code() == Some(2), "{:?}: {}", finished.code(), finished.stderr);
+    assert!(finished.stderr.contains("in-the-way"), "{}", finished.stderr);
+}
+
+#[test]
+fn three_when_the_situation_did_not_occur() {
+    let report = run(&["--scenario", "misses"]).exits(3).report("misses");
+    assert_eq!(report["verdict"], "inconclusive");
+    assert_eq!(report["expectations"][0]["verdict"], "pass");
+    assert_eq!(report["reached"][0]["id"], "nothing-delivered");
+    assert_ne!(report["reached"][0]["verdict"], "pass");
+}
+
+#[test]
+fn four_when_the_preflight_fails() {
+    let nobody = Server::bad(Manner::Refuses);
+    run_at(&nobody, &["--scenario", "holds"]).exits(4).says("refused").says(&nobody.address().to_string());
+}
+
+#[test]
+fn the_gravest_wins() {
+    let all = ["--scenario", "holds", "--scenario", "misses", "--scenario", "fails"];
+    let finished = run(&all).exits(1);
+    assert_eq!(finished.report("holds")["verdict"], "pass");
+    assert_eq!(finished.report("misses")["verdict"], "inconclusive");
+    assert_eq!(finished.report("fails")["verdict"], "fail");
+    run(&all[..4]).exits(3);
+    // A bad name beside good ones is found before any of them is run.
+    run(&["--scenario", "holds", "--scenario", "nope"]).exits(2);
+}
