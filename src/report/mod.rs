@@ -8,8 +8,8 @@ pub mod human;
 pub mod json;
 pub mod latency;
 pub mod markdown;
-pub mod metrics;
 mod markup;
+pub mod metrics;
 pub mod model;
 pub mod progress;
 #[cfg(test)]

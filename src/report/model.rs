@@ -456,7 +456,7 @@ pub struct PhaseReport {
 /// Waves.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Waves {
-    /// Each wave of the last round.
+    /// Each wave of the first round.
     pub each: Vec<Wave>,
     /// Server memory.
     pub server_memory: WaveMemory,

@@ -1,17 +1,19 @@
 //! From what a round left behind to the figures of its report. Pure: no clock, no socket, no decision.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::time::Duration;
 
 use super::round::Round;
 use crate::clients::failure::{Failure, Reason, Stage};
+use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::{LinkTally, PublishTally};
 use crate::clients::source::{spans, timetable};
 use crate::clients::tally::{Failures, GroupTally};
 use crate::ledger::{CloseFacts, StreamId, Streams, SumError, Totals, sums};
 use crate::metrics::LatencySet;
 use crate::report::model::{
-    Connections, Errors, Health, Latencies, PhaseReport, Probes, Published, Report, Setup, Slice, Subscriptions,
-    WaveMemory, Waves,
+    Connections, Errors, Health, Latencies, PhaseReport, Probes, Published, Report, Setup, Slice,
+    Subscriptions, WaveMemory, Waves,
 };
 use crate::scenarios::plan::{Pace, Plan};
 
@@ -27,7 +29,7 @@ const FAILURE_NAMES: usize = 64;
 /// # Errors
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
-    let Round { fleet, phases, waves, setup, peak_active, .. } = &round;
+    let Round { fleet, phases, waves, setup, peak_active, busiest, .. } = round;
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
     report.connections = connections(
         plan.subscriber_connections().into(),
@@ -35,15 +37,13 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
     add_failures(&mut report.connections, fleet.publisher.links.iter().map(|l| &l.failures));
-    report.subscriptions = subscriptions(plan, fleet.groups.iter(), *peak_active, &fleet.board);
+    report.subscriptions = subscriptions(plan, fleet.groups.iter(), peak_active, &fleet.board);
     report.published = published(fleet.publisher.groups.iter().flatten());
     report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
-    report.waves = (plan.subscribers.iter().any(|g| g.waves > 1)).then(|| Waves {
-        server_memory: WaveMemory { spread: spread(waves) },
-        each: waves.clone(),
-    });
+    report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
+        .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
     report.latency = latencies(&fleet.latency, Some(&fleet.publisher.latency));
-    generator(report, &round);
+    generator(report, &fleet, busiest);
 
     let spans: Vec<_> = plan.publishers.iter().map(|g| spans(plan, g)).collect();
     let facts = Facts {
@@ -54,11 +54,9 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         unacked: fleet.publisher.unacked.iter().copied().collect(),
     };
     let obligations = fleet.board.obligations.load(std::sync::atomic::Ordering::Relaxed);
-    let phases = phases.clone();
-    let Round { fleet, .. } = round;
     let mut totals = Totals::new(plan.subscribers.len(), plan.phases.len());
     for ledger in fleet.ledgers {
-        totals += &ledger.close(&facts);
+        totals += ledger.close(&facts);
     }
     report.ledger = totals.all().report(totals.receipts(), obligations);
     report.ledger.examples = totals.examples().cloned().collect();
@@ -141,7 +139,8 @@ fn add_failures<'a>(connections: &mut Connections, failures: impl Iterator<Item 
         connections.failed_texts.extend(one.texts());
     }
     while connections.failed.len() > FAILURE_NAMES {
-        let rarest = connections.failed.iter().filter(|(name, _)| *name != "other.other").min_by_key(|(_, n)| **n);
+        let rarest =
+            connections.failed.iter().filter(|(name, _)| *name != "other.other").min_by_key(|(_, n)| **n);
         let Some((name, count)) = rarest.map(|(name, n)| (name.clone(), *n)) else { return };
         connections.failed.remove(&name);
         connections.failed_texts.remove(&name);
@@ -273,17 +272,15 @@ fn phase_reports(
 }
 
 /// Whether the generator kept its own schedule. Where it did not, times say more about it than about the server.
-fn generator(report: &mut Report, round: &Round) {
-    let latency = &round.fleet.latency;
+fn generator(report: &mut Report, fleet: &FleetResult, busiest: Option<(Duration, Duration)>) {
+    let latency = &fleet.latency;
     let generator = &mut report.generator;
-    generator.send_lag_p99_us = round.fleet.publisher.latency.send_lag.quantile_us(0.99);
+    generator.send_lag_p99_us = fleet.publisher.latency.send_lag.quantile_us(0.99);
     generator.loop_lag_p99_us =
-        latency.loop_lag.quantile_us(0.99).max(round.fleet.publisher.latency.loop_lag.quantile_us(0.99));
+        latency.loop_lag.quantile_us(0.99).max(fleet.publisher.latency.loop_lag.quantile_us(0.99));
     generator.drain_p99_us = latency.drain.quantile_us(0.99);
-    generator.cpu_share = round
-        .busiest
-        .filter(|(_, wall)| !wall.is_zero())
-        .map(|(cpu, wall)| cpu.as_secs_f64() / wall.as_secs_f64());
+    generator.cpu_share =
+        busiest.filter(|(_, wall)| !wall.is_zero()).map(|(cpu, wall)| cpu.as_secs_f64() / wall.as_secs_f64());
     let ms = |us: u64| us as f64 / 1e3;
     let mut reasons = Vec::new();
     if let Some(us) = generator.send_lag_p99_us.filter(|us| *us > LATE_US) {
@@ -295,7 +292,7 @@ fn generator(report: &mut Report, round: &Round) {
     if let Some(share) = generator.cpu_share.filter(|s| *s > BUSY) {
         reasons.push(format!("its busiest thread was busy {:.0} % of the time", share * 100.0));
     }
-    let local: u64 = round.fleet.groups.iter().map(|g| g.failures.count(Failure::is_local)).sum();
+    let local: u64 = fleet.groups.iter().map(|g| g.failures.count(Failure::is_local)).sum();
     if local > 0 {
         reasons.push(format!("{local} connections failed for want of files or ports on this machine"));
     }
@@ -361,10 +358,4 @@ impl CloseFacts for Facts<'_> {
             .then(|| self.starts.get(phase).map(|start| start + table.due(n).as_nanos() as u64))
             .flatten()
     }
-}
-
-/// The plan's own values, by metric path.
-#[must_use]
-pub fn predicted(plan: &Plan) -> BTreeMap<String, f64> {
-    plan.predict()
 }

@@ -1,5 +1,6 @@
 //! What a run needs around it: limits, the permitted address, the reference server's process, one reason to stop.
 
+pub mod assemble;
 pub mod date;
 pub mod limits;
 pub mod machine;
@@ -8,7 +9,7 @@ pub mod preflight;
 pub mod preflight_address;
 pub mod reference;
 pub mod round;
+pub mod session;
 pub mod stop;
 pub mod target;
 pub mod watch;
-pub mod assemble;

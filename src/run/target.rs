@@ -34,6 +34,9 @@ pub enum TargetError {
     /// TLS.
     #[error("cannot prepare TLS: {0}")]
     Tls(#[from] tokio_rustls::rustls::Error),
+    /// The server's statistics.
+    #[error("{0}")]
+    Statistics(String),
     /// The host is not a name a certificate can be for.
     #[error("`{0}` is not a name that a TLS certificate can be for")]
     Name(String),
