@@ -121,7 +121,7 @@ impl Model {
         let mut obligations = 0;
         for sub in 0..SUBSCRIPTIONS {
             if self.is_live(sub) && channel_of(sub) == self.streams.channel(stream) {
-                self.lives[sub].last_mut().unwrap().owed.insert((stream, seq));
+                self.lives[sub].last_mut().expect("it is live").owed.insert((stream, seq));
                 obligations += 1;
             }
         }
@@ -184,7 +184,7 @@ impl Model {
     fn end(&mut self, sub: usize, how: End) {
         if self.is_live(sub) {
             let ended_at = self.acked.iter().map(|(stream, all)| (*stream, all.len() as u64)).collect();
-            let life = self.lives[sub].last_mut().unwrap();
+            let life = self.lives[sub].last_mut().expect("it is live");
             (life.ended, life.ended_at) = (Some(how), ended_at);
         }
     }

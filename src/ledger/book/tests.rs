@@ -34,7 +34,7 @@ fn receipts_and_gaps() {
 #[test]
 fn nothing_received_is_all_missing() {
     let book = Book::default();
-    assert_eq!(book.missing_ranges(3..9).collect::<Vec<_>>(), [3..9]);
+    assert!(book.missing_ranges(3..9).eq(std::iter::once(3..9)));
     assert_eq!((book.window(), book.contains(3), book.count_missing(4..4)), (0..0, false, 0));
 }
 
