@@ -47,6 +47,12 @@ fn half_lost_takes_a_bit_per_event() {
 }
 
 #[test]
+fn a_bitmap_may_begin_behind_the_window() {
+    let (book, _) = book_of((0..200).chain((200..400).step_by(2)));
+    assert_eq!(book.missing(0..399).collect::<Vec<_>>(), (201..399).step_by(2).collect::<Vec<_>>());
+}
+
+#[test]
 fn rare_losses_stay_a_list() {
     let (book, _) = book_of((0..1_000_000).filter(|seq| seq % 1_000 != 7));
     assert!(book.heap_bytes() < 30_000, "{}", book.heap_bytes());
