@@ -4,8 +4,10 @@
 //! ARCHITECTURE.md is the map.
 
 pub mod care;
+pub mod cli;
 pub mod clients;
 pub mod clock;
+pub mod commands;
 pub mod ledger;
 pub mod metrics;
 pub mod protocol;

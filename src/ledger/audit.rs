@@ -13,7 +13,7 @@ use super::counts::{ReceiptClass, Totals};
 use super::lives::Lives;
 use super::roster::Roster;
 use super::streams::{StreamId, Streams};
-use super::token::{Found, Token};
+use super::token::{Found, Kind, Token};
 use crate::report::model::Example;
 
 /// Most damaged obligations remembered by a shard; what is damaged beyond is classed as if it never arrived.
@@ -175,8 +175,12 @@ impl ShardLedger {
     }
 
     /// Enters one event's token that arrived under the operation of `sub`. `phase` is the phase the event
-    /// belongs to, by its due time; for a broken token the current one.
+    /// belongs to, by its due time; for a broken token the current one. Probes and the like stay out.
     pub fn receive(&mut self, sub: usize, found: &Found, recv_ns: u64, phase: usize) -> Receipt {
+        debug_assert!(
+            !matches!(found, Found::Intact(token) if token.kind != Kind::Event),
+            "only events are owed"
+        );
         let receipt = match found {
             Found::Intact(token) => self.judge(sub, token, recv_ns, phase),
             Found::Damaged(token) => self.note_damage(sub, token),

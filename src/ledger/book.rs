@@ -73,7 +73,7 @@ struct Gaps {
 enum Missing {
     /// Disjoint, not empty, rising.
     List(Vec<Range<u64>>),
-    /// Bit i of word w: seq `base + 64 w + i` is missing. Beyond the last word nothing is.
+    /// Bit i of word w: seq `base + 64 w + i` is missing; the base is a multiple of 64. Beyond the last word nothing is.
     Bitmap { base: u64, words: Vec<u64> },
 }
 
@@ -123,7 +123,8 @@ impl Book {
     fn open_gap(&mut self, gap: Range<u64>, room: &mut Room) -> bool {
         let window = self.low.min(gap.start)..self.high.max(gap.end);
         let gaps = self.gaps.get_or_insert_default();
-        gaps.capped |= !gaps.missing.open(gap, &window, room);
+        // Once capped, for good: outside the window there may be receipts that were refused.
+        gaps.capped = gaps.capped || !gaps.missing.open(gap, &window, room);
         !gaps.capped
     }
 
@@ -206,14 +207,14 @@ impl Missing {
                 return false;
             }
             words.splice(0..0, std::iter::repeat_n(0, more));
-            // Seqs are counted from 0, so a base that would lie below it is only notional.
-            *base = base.wrapping_sub(more as u64 * 64);
+            // The base is a multiple of 64 above the gap, so this stays above zero.
+            *base -= more as u64 * 64;
         }
-        set(words, gap.start.wrapping_sub(*base)..gap.end.wrapping_sub(*base), room)
+        set(words, gap.start - *base..gap.end - *base, room)
     }
 
     /// The same gaps as a bitmap, in room of its own; the list's room is given back.
-    fn bitmap_of(list: &[Range<u64>], room: &mut Room) -> Option<Self> {
+    fn bitmap_of(list: &Vec<Range<u64>>, room: &mut Room) -> Option<Self> {
         let base = list.first()?.start & !63;
         let mut words = Vec::new();
         let span = list.last()?.end - base;
@@ -223,7 +224,7 @@ impl Missing {
         for gap in list {
             set(&mut words, gap.start - base..gap.end - base, room);
         }
-        room.bytes += size_of_val(list);
+        room.bytes += list.capacity() * size_of::<Range<u64>>();
         Some(Self::Bitmap { base, words })
     }
 
@@ -242,14 +243,17 @@ impl Missing {
                         gap.start = seq + 1;
                         // A split takes its room even if there is none: the cap may be passed by as much as
                         // arrives out of order inside gaps, never by what is lost.
-                        room.bytes = room.bytes.saturating_sub(size_of::<Range<u64>>());
+                        let before = list.capacity();
+                        list.reserve(1);
+                        let extra = (list.capacity() - before) * size_of::<Range<u64>>();
+                        room.bytes = room.bytes.saturating_sub(extra);
                         list.insert(at, left);
                     }
                 }
                 true
             }
             Self::Bitmap { base, words } => {
-                let bit = seq.wrapping_sub(*base);
+                let Some(bit) = seq.checked_sub(*base) else { return false };
                 let Some(word) = words.get_mut((bit / 64) as usize) else { return false };
                 let mask = 1 << (bit % 64);
                 let was_missing = *word & mask != 0;
@@ -270,8 +274,8 @@ impl Missing {
             Self::Bitmap { base, words } => Box::new(Runs {
                 words,
                 base: *base,
-                at: range.start.wrapping_sub(*base),
-                end: range.end.wrapping_sub(*base).min(words.len() as u64 * 64),
+                at: range.start.saturating_sub(*base),
+                end: range.end.saturating_sub(*base).min(words.len() as u64 * 64),
             }),
         }
     }
@@ -343,7 +347,9 @@ impl Iterator for Runs<'_> {
         }
         let start = self.seek(self.at, true);
         self.at = self.seek(start, false);
-        let seq = |bit: u64| self.base.wrapping_add(bit);
-        (start < self.end).then(|| seq(start)..seq(self.at))
+        (start < self.end).then(|| self.base + start..self.base + self.at)
     }
 }
+
+#[cfg(test)]
+mod tests;

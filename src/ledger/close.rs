@@ -111,3 +111,126 @@ fn settle(totals: &mut Totals, delivery: &Delivery, facts: &Facts) {
         ..Example::default()
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{
+        Class, Config, Found, GroupShape, Kind, ReceiptClass, Roster, Streams, SubscriptionShape, Token, sums,
+    };
+
+    struct Ordered(bool);
+
+    impl CloseFacts for Ordered {
+        fn ordered(&self) -> bool {
+            self.0
+        }
+
+        fn acknowledged(&self, _: StreamId, seq: u64) -> bool {
+            seq != 9
+        }
+
+        fn phase_of(&self, _: StreamId, _: u64) -> usize {
+            0
+        }
+
+        fn due_ns(&self, _: StreamId, seq: u64) -> Option<u64> {
+            Some(seq * LOST_BUCKET_NS)
+        }
+    }
+
+    /// One subscription that is confirmed and owed ten events, of which these arrive.
+    fn ledger(arrive: &[u64], gaps_max_bytes: usize) -> (ShardLedger, u64) {
+        let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
+        let roster = Arc::new(Roster::new(&streams));
+        let config = Config {
+            run: 1,
+            streams,
+            roster: Arc::clone(&roster),
+            deadline_ns: 0,
+            groups: 1,
+            phases: 1,
+            gaps_max_bytes,
+            first_subscription: 100,
+        };
+        let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 0, group: 0 }]);
+        ledger.confirm(0);
+        let obligations = (0..10).map(|_| roster.publish(StreamId(0)).obligations).sum();
+        for &seq in arrive {
+            let token = Token {
+                run: 1,
+                channel: 0,
+                publisher: 0,
+                epoch: 0,
+                kind: Kind::Event,
+                seq,
+                due_ns: 5,
+                sent_ns: 5,
+            };
+            ledger.count_receipt(0, 0);
+            ledger.receive(0, &Found::Intact(token), 5, 0);
+        }
+        (ledger, obligations)
+    }
+
+    fn classes(totals: &Totals) -> Vec<(Class, u64)> {
+        let all = totals.all();
+        Class::ALL.into_iter().map(|class| (class, all.of(class))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    const ARRIVE: [u64; 6] = [0, 1, 3, 4, 5, 7];
+
+    #[test]
+    fn what_never_arrived_is_lost_if_the_subscription_lived_on() {
+        let (ledger, _) = ledger(&ARRIVE, 1_000);
+        assert_eq!(ledger.count_outstanding(), 4);
+        let totals = ledger.close(&Ordered(true));
+        let expected = [
+            (Class::Delivered, 6),
+            (Class::UnknownPublish, 1),
+            (Class::LostProven, 2),
+            (Class::LostPresumed, 1),
+        ];
+        assert_eq!(classes(&totals), expected);
+        assert_eq!(totals.lost_by_due.into_iter().collect::<Vec<_>>(), [(2, 1), (6, 1), (8, 1)]);
+    }
+
+    #[test]
+    fn what_was_in_flight_when_it_ended_cannot_be_decided() {
+        for how in [End::Died, End::Unsubscribed] {
+            let (mut ledger, _) = ledger(&ARRIVE, 1_000);
+            ledger.end(0, how);
+            let totals = ledger.close(&Ordered(true));
+            let expected = [
+                (Class::Delivered, 6),
+                (Class::UnknownPublish, 1),
+                (Class::LostProven, 2),
+                (Class::Indeterminate, 1),
+            ];
+            assert_eq!(classes(&totals), expected);
+        }
+    }
+
+    #[test]
+    fn unsubscribing_after_the_quiet_period_excuses_nothing() {
+        let (mut ledger, _) = ledger(&ARRIVE, 1_000);
+        ledger.quiet_passed();
+        ledger.end(0, End::Unsubscribed);
+        let totals = ledger.close(&Ordered(false));
+        assert_eq!(
+            classes(&totals),
+            [(Class::Delivered, 6), (Class::UnknownPublish, 1), (Class::LostPresumed, 3)]
+        );
+        let example = totals.examples().find(|example| example.class == "lost_presumed").unwrap();
+        assert_eq!((example.subscription, example.seq, example.due_s), (100, 2, Some(0.2)));
+    }
+
+    #[test]
+    fn without_memory_for_gaps_sums_still_close() {
+        let (ledger, obligations) = ledger(&ARRIVE, 0);
+        let totals = ledger.close(&Ordered(true));
+        assert_eq!(classes(&totals), [(Class::Unverified, 8), (Class::Delivered, 2)]);
+        assert_eq!(totals.all().receipts_of(ReceiptClass::Unverified), 4);
+        assert_eq!(sums(&totals.all(), totals.receipts(), obligations), Ok(()));
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of sockets and reads no clock. Read in this order: [`token`] (what travels), [`streams`] (which
 //! event has which name), [`roster`] (who is owed what), [`book`] (what arrived), [`classes`] (the rules),
-//! [`audit`] (the shard's ledger and its closing), [`sums`] (the proof that nothing was forgotten).
+//! [`audit`] (the shard's ledger and its closing), [`mod@sums`] (the proof that nothing was forgotten).
 
 pub mod audit;
 pub mod book;

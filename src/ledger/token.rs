@@ -298,7 +298,7 @@ mod tests {
             text(&token(), 0),
             "~sct1~AAAAAHAAAAADAAAAACAAAAAAAAAAAAAAAAApAAAAAAAAAPoAAAAAAAAASwAAAABRPOsg6yU9_xa"
         );
-        assert!(const { MAX_HEADER <= 120 });
+        const { assert!(MAX_HEADER <= 120) };
     }
 
     #[test]

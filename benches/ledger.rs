@@ -1,0 +1,191 @@
+//! What one event costs the receive loop: finding its token, entering it, decoding its message.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use stressctl::ledger::audit::Config;
+use stressctl::ledger::book::{Book, Room};
+use stressctl::ledger::{
+    Found, GroupShape, Kind, Roster, ShardLedger, StreamId, Streams, SubscriptionShape, Token, find,
+};
+use stressctl::protocol::graphql_transport_ws::Dialect;
+use stressctl::scenarios::target::Operation;
+
+/// Events per iteration.
+const EVENTS: u64 = 100_000;
+
+fn main() {
+    report_memory();
+    divan::main();
+}
+
+/// Fixed noise, the same in every run.
+fn noise(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed | 1;
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) % below
+    }
+}
+
+/// The seqs that arrive when this many in a thousand are lost.
+fn lossy(per_mille: u64) -> Vec<u64> {
+    let mut random = noise(42);
+    (0..EVENTS).filter(|_| random(1_000) >= per_mille).collect()
+}
+
+/// All seqs, this many in a thousand up to eight places late.
+fn shuffled(per_mille: u64) -> Vec<u64> {
+    let mut random = noise(43);
+    let mut seqs: Vec<u64> = (0..EVENTS).collect();
+    for at in 0..seqs.len() - 8 {
+        if random(1_000) < per_mille {
+            seqs[at..=at + random(8) as usize].rotate_left(1);
+        }
+    }
+    seqs
+}
+
+fn record(bencher: Bencher<'_, '_>, seqs: &[u64]) {
+    bencher.counter(ItemsCount::new(seqs.len())).bench(|| {
+        let (mut book, mut room) = (Book::default(), Room::new(1 << 24));
+        for seq in black_box(seqs) {
+            black_box(book.record(*seq, &mut room));
+        }
+        book
+    });
+}
+
+#[divan::bench(args = [0, 1, 50, 500])]
+fn book_losing_per_mille(bencher: Bencher<'_, '_>, per_mille: u64) {
+    record(bencher, &lossy(per_mille));
+}
+
+#[divan::bench]
+fn book_reordering_50_per_mille(bencher: Bencher<'_, '_>) {
+    record(bencher, &shuffled(50));
+}
+
+fn token(seq: u64) -> Token {
+    Token { run: 1, channel: 0, publisher: 0, epoch: 0, kind: Kind::Event, seq, due_ns: seq, sent_ns: seq }
+}
+
+fn ledger(subscriptions: usize, channels: u32) -> (ShardLedger, Arc<Roster>) {
+    let streams = Arc::new(Streams::new(channels, &[GroupShape { connections: 1 }]));
+    let roster = Arc::new(Roster::new(&streams));
+    let config = Config {
+        run: 1,
+        streams,
+        roster: Arc::clone(&roster),
+        deadline_ns: 1_000,
+        groups: 1,
+        phases: 1,
+        gaps_max_bytes: 1 << 24,
+        first_subscription: 0,
+    };
+    let shape = |sub: usize| SubscriptionShape { channel: sub as u32 % channels, group: 0 };
+    let mut ledger = ShardLedger::new(config, &(0..subscriptions).map(shape).collect::<Vec<_>>());
+    (0..subscriptions).for_each(|sub| ledger.confirm(sub));
+    (ledger, roster)
+}
+
+#[divan::bench(args = [1, 10_000])]
+fn ledger_receive_in_order(bencher: Bencher<'_, '_>, fan_out: usize) {
+    let rounds = EVENTS / fan_out as u64;
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(|| {
+            let (ledger, roster) = ledger(fan_out, 1);
+            (0..rounds).for_each(|_| _ = roster.publish(StreamId(0)));
+            ledger
+        })
+        .bench_values(|mut ledger| {
+            for seq in 0..rounds {
+                let found = black_box(Found::Intact(token(seq)));
+                for sub in 0..fan_out {
+                    ledger.count_receipt(sub, 0);
+                    black_box(ledger.receive(sub, &found, seq + 9, 0));
+                }
+            }
+            ledger
+        });
+}
+
+const SIZES: [usize; 3] = [200, 100_000, 16_000_000];
+
+fn payload(size: usize) -> String {
+    let mut bytes = Vec::new();
+    token(7).write(size, &mut bytes);
+    String::from_utf8(bytes).expect("tokens are ASCII")
+}
+
+#[divan::bench(args = SIZES)]
+fn token_find(bencher: Bencher<'_, '_>, size: usize) {
+    let text = format!("{{\"a\":\"{}\"}}", payload(size));
+    bencher.counter(BytesCount::new(size)).bench(|| find(black_box(&text)).count());
+}
+
+#[divan::bench(args = SIZES)]
+fn token_write(bencher: Bencher<'_, '_>, size: usize) {
+    let mut out = Vec::with_capacity(size);
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
+        out.clear();
+        black_box(token(7)).write(size, &mut out);
+        out.len()
+    });
+}
+
+fn dialect() -> Dialect {
+    let operation = |variables: serde_json::Value| Operation {
+        query: "subscription($c: String!) { event(channel: $c) { payload } }".to_owned(),
+        operation_name: None,
+        variables: variables.as_object().cloned().unwrap_or_default(),
+        payload_at: ["data", "event", "payload"].map(str::to_owned).to_vec(),
+    };
+    let publish = operation(serde_json::json!({ "c": "${channel}", "p": "${payload}" }));
+    Dialect::new(&operation(serde_json::json!({ "c": "${channel}" })), &publish, None).expect("no init")
+}
+
+#[divan::bench(args = SIZES)]
+fn message_decode(bencher: Bencher<'_, '_>, size: usize) {
+    let dialect = dialect();
+    let text = format!(
+        r#"{{"id":"7","type":"next","payload":{{"data":{{"event":{{"payload":"{}"}}}}}}}}"#,
+        payload(size)
+    );
+    bencher.counter(BytesCount::new(size)).bench(|| dialect.decode(black_box(&text)).is_ok());
+}
+
+#[divan::bench(args = SIZES)]
+fn publish_encode(bencher: Bencher<'_, '_>, size: usize) {
+    let (dialect, payload) = (dialect(), payload(size));
+    let mut out = String::with_capacity(size + 1_000);
+    bencher.counter(BytesCount::new(size)).bench_local(|| {
+        out.clear();
+        dialect.publish(7, "channel-1", black_box(&payload), &mut out);
+        out.len()
+    });
+}
+
+/// Bytes on the heap for each of 1,000 subscriptions, one publisher connection.
+#[allow(clippy::print_stdout, reason = "a bench prints its figures")]
+fn report_memory() {
+    for per_mille in [0, 1, 50, 500] {
+        let (mut ledger, roster) = ledger(1_000, 1);
+        (0..EVENTS / 10).for_each(|_| _ = roster.publish(StreamId(0)));
+        let mut random = noise(44);
+        for seq in 0..EVENTS / 10 {
+            for sub in 0..1_000 {
+                if random(1_000) >= per_mille {
+                    ledger.receive(sub, &Found::Intact(token(seq)), seq, 0);
+                }
+            }
+        }
+        let bytes = ledger.heap_bytes() / 1_000;
+        println!("{bytes} bytes per subscription after 10,000 events, {per_mille} per mille lost");
+    }
+}

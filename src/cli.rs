@@ -1,0 +1,162 @@
+//! The command line, as clap types only; `commands` does what they say.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::server::ServeOptions;
+
+/// Puts a WebSocket subscriptions server under load and proves what it delivered.
+///
+/// Without a target it loads its own reference server, so `stressctl run --scenario 10k-concurrent` works at once.
+#[derive(Debug, Parser)]
+#[command(name = "stressctl", version, max_term_width = 100)]
+pub struct Cli {
+    /// Colour of terminal output; NO_COLOR and TERM=dumb are respected
+    #[arg(long, global = true, value_enum, default_value_t, env = "STRESSCTL_COLOR")]
+    pub color: Color,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios and judge them
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// List all scenarios
+    List(FileArgs),
+    /// Print a scenario with every default filled in
+    Show {
+        /// Its name
+        name: String,
+        /// Where it is.
+        #[command(flatten)]
+        file: FileArgs,
+    },
+    /// Print what a run would do and need, and do nothing
+    Plan {
+        /// Names of scenarios
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// What changes it.
+        #[command(flatten)]
+        what: PlanArgs,
+    },
+    /// Find every mistake in a scenario file
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Run the reference server on its own
+    Serve(ServeOptions),
+    /// Render every document again from the JSON reports in a directory
+    Report {
+        /// The directory
+        dir: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 every expectation held · 1 at least one failed · 2 bad usage or scenario file, unconfirmed target
+3 inconclusive (nothing failed, but something could not be judged) · 4 target unreachable · 70 internal error";
+
+/// `stressctl run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A scenario to run; may be given several times
+    #[arg(long = "scenario", value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub scenarios: Vec<String>,
+
+    /// Run every scenario of the scenario file, or of the built-in catalogue if there is none
+    #[arg(long)]
+    pub all: bool,
+
+    /// What changes the plan.
+    #[command(flatten)]
+    pub what: PlanArgs,
+
+    /// Host of a target that is not this machine; must be given for it to be loaded
+    #[arg(long, value_name = "HOST")]
+    pub confirm: Option<String>,
+
+    /// Process id of the target, if it runs on this machine, for its memory and CPU
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+
+    /// Directory for reports
+    #[arg(long, value_name = "DIR", default_value = "./stress-results", env = "STRESSCTL_OUT")]
+    pub out: PathBuf,
+
+    /// What goes to standard output
+    #[arg(long, value_enum, default_value_t, env = "STRESSCTL_OUTPUT")]
+    pub output: Output,
+}
+
+/// Where scenarios are.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Scenario file [default: ./scenarios.toml if present]; names not in it are looked up in the built-in catalogue
+    #[arg(long = "scenarios", value_name = "FILE", env = "STRESSCTL_SCENARIOS")]
+    pub path: Option<PathBuf>,
+}
+
+/// What changes a plan.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Where scenarios are.
+    #[command(flatten)]
+    pub file: FileArgs,
+
+    /// ws:// or wss:// URL, or name of a [targets.NAME] table [default: the reference server]
+    #[arg(long, value_name = "URL|NAME", env = "STRESSCTL_TARGET")]
+    pub target: Option<String>,
+
+    /// Protocol of the target [default: its table's, or graphql-transport-ws]
+    #[arg(long, value_name = "NAME", env = "STRESSCTL_PROTOCOL")]
+    pub protocol: Option<String>,
+
+    /// Shrink connections, subscriptions, channels and events by this factor, above 0 and at most 1
+    #[arg(long, value_name = "F", default_value_t = 1.0, env = "STRESSCTL_SCALE")]
+    pub scale: f64,
+
+    /// Change a value of the scenario by its path, such as publishers.feed.rate=200/s; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Seed of every random decision [default: the scenario's]
+    #[arg(long, value_name = "N", env = "STRESSCTL_SEED")]
+    pub seed: Option<u64>,
+}
+
+/// What goes to standard output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A screen per scenario
+    #[default]
+    Text,
+    /// One compact JSON report per line
+    Json,
+    /// Nothing
+    Quiet,
+}

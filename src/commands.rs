@@ -1,0 +1,318 @@
+//! What each command does, and with which exit code it ends.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs};
+use crate::report::json::JsonError;
+use crate::report::progress::Progress;
+use crate::report::style::{ColorWish, Style};
+use crate::report::{json, markdown, model::Report, text};
+use crate::run::limits;
+use crate::run::machine::{Machine, raise_open_files};
+use crate::run::needs::Needs;
+use crate::run::session::{self, RunError, Settings};
+use crate::run::stop::{Heard, Signals, Stop};
+use crate::scenarios::catalogue::{Catalogue, Options, Planned};
+use crate::scenarios::plan::Plan;
+use crate::scenarios::problem::Problems;
+use crate::server::{ServeError, serve};
+use crate::verdict::{Outcome, exit_code};
+
+/// A scenario file that is used without being named.
+const DEFAULT_FILE: &str = "scenarios.toml";
+
+/// Does what the command line says; the exit code of design §3.
+///
+/// # Errors
+/// What could not be done; [`code_of`] knows its exit code.
+pub fn execute(cli: &Cli) -> anyhow::Result<u8> {
+    match &cli.command {
+        Command::Run(args) => run(args, cli.color),
+        Command::List(file) => list(file),
+        Command::Show { name, file } => {
+            out(&catalogue(file)?.show(name)?)?;
+            Ok(0)
+        }
+        Command::Plan { names, what } => plan(names, what),
+        Command::Check { file } => check(file),
+        Command::Serve(options) => serve(options).map(|()| 0),
+        Command::Report { dir } => report(dir),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "stressctl", &mut script);
+            out(&String::from_utf8_lossy(&script))?;
+            Ok(0)
+        }
+    }
+}
+
+/// The exit code of an error: what the user has to change is 2, what nobody foresaw is 70.
+#[must_use]
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    let foreseen = error.is::<Problems>() || error.is::<JsonError>() || error.is::<ServeError>();
+    exit_code(&[if foreseen { Outcome::Usage } else { Outcome::Internal }])
+}
+
+fn outcome_of(error: &RunError) -> Outcome {
+    match error {
+        RunError::Target(e) if e.exit_code() == 4 => Outcome::Unreachable,
+        RunError::Target(_) => Outcome::Usage,
+        RunError::Unreachable { .. } => Outcome::Unreachable,
+        RunError::TooSmall(_) | RunError::Interrupted | RunError::Machine(_) => Outcome::Inconclusive,
+        RunError::Reference(_) | RunError::Fleet(_) => Outcome::Internal,
+    }
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is not an error.
+fn out(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let newline = if text.ends_with('\n') || text.is_empty() { "" } else { "\n" };
+    match write!(stdout, "{text}{newline}").and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the one place where messages to the user leave the program")]
+fn say(text: &str) {
+    eprintln!("{}", text.trim_end());
+}
+
+fn catalogue(file: &FileArgs) -> anyhow::Result<Catalogue> {
+    let default = Path::new(DEFAULT_FILE);
+    let path = file.path.as_deref().or_else(|| default.exists().then_some(default));
+    Ok(Catalogue::load(path)?)
+}
+
+fn list(file: &FileArgs) -> anyhow::Result<u8> {
+    let listed = catalogue(file)?.list();
+    let width = listed.iter().map(|l| l.name.len()).max().unwrap_or(0);
+    let lines: Vec<String> = listed.iter().map(|l| format!("{:width$}  {}", l.name, l.about)).collect();
+    out(&lines.join("\n"))?;
+    Ok(0)
+}
+
+fn check(file: &Path) -> anyhow::Result<u8> {
+    let warnings = Catalogue::check_file(file)?;
+    warn(&warnings);
+    out(&format!("{}: no problems", file.display()))?;
+    Ok(0)
+}
+
+fn warn(warnings: &[crate::scenarios::problem::Problem]) {
+    for warning in warnings {
+        let mut text = String::new();
+        warning.render("warning", &mut text).expect("writing to a string cannot fail");
+        say(&text);
+    }
+}
+
+fn planned(catalogue: &Catalogue, names: &[String], what: &PlanArgs) -> anyhow::Result<Planned> {
+    let options = Options {
+        scale: what.scale,
+        set: what.set.clone(),
+        seed: what.seed,
+        target: what.target.clone(),
+        protocol: what.protocol.clone(),
+    };
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    Ok(catalogue.plan(&names, &options)?)
+}
+
+fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
+    let planned = planned(&catalogue(&what.file)?, names, what)?;
+    warn(&planned.warnings);
+    raise_open_files().ok();
+    let machine = Machine::read().context("cannot read the limits of this machine")?;
+    let mut outcomes = Vec::new();
+    for plan in &planned.plans {
+        let needs = Needs::of(plan, plan.target.url.is_none());
+        out(&format!("{}\n{}\n", head(plan).join("\n"), needs.text().trim_end()))?;
+        match limits::check(&needs, &machine) {
+            Ok(()) => out("fits on this machine\n")?,
+            Err(shortages) => {
+                outcomes.push(Outcome::Inconclusive);
+                for shortage in shortages {
+                    out(&format!("does not fit: {shortage}"))?;
+                }
+            }
+        }
+    }
+    Ok(if outcomes.is_empty() { 0 } else { exit_code(&outcomes) })
+}
+
+/// What the user is told about a plan before anything starts.
+fn head(plan: &Plan) -> Vec<String> {
+    let mut lines = vec![
+        format!("{}: {}", plan.name, plan.about),
+        format!("  plan hash {}, seed {}, scale {}", plan.hash, plan.seed, plan.scale),
+    ];
+    for change in &plan.changes {
+        let why = if change.at_least { " (at-least)" } else { "" };
+        let (from, to) = (crate::report::human::count(change.from), crate::report::human::count(change.to));
+        lines.push(format!("  scaled {}: {from} → {to}{why}", change.key));
+    }
+    for condition in plan.expect.iter().chain(&plan.reached) {
+        if let Some(why) = &condition.not_applicable {
+            lines.push(format!("  not applicable {}: {why}", condition.id));
+        }
+    }
+    lines
+}
+
+fn report(dir: &Path) -> anyhow::Result<u8> {
+    let loaded = json::load_all(dir)?;
+    for problem in &loaded.problems {
+        say(&format!("warning: {problem}"));
+    }
+    if loaded.reports.is_empty() {
+        say(&format!("error: there are no reports in {}", dir.display()));
+        return Ok(exit_code(&[Outcome::Usage]));
+    }
+    let reports: Vec<Report> = loaded.reports.into_iter().map(|(_, report)| report).collect();
+    let path = markdown::write(dir, &reports)
+        .with_context(|| format!("cannot write {} in {}", markdown::FILE, dir.display()))?;
+    out(&format!("wrote {}", path.display()))?;
+    Ok(if loaded.problems.is_empty() { 0 } else { exit_code(&[Outcome::Usage]) })
+}
+
+fn run(args: &RunArgs, color: Color) -> anyhow::Result<u8> {
+    let catalogue = catalogue(&args.what.file)?;
+    let names = if args.all { every_name(&catalogue) } else { args.scenarios.clone() };
+    let planned = planned(&catalogue, &names, &args.what)?;
+    warn(&planned.warnings);
+    json::prepare(&args.out)?;
+    if let Err(e) = raise_open_files() {
+        say(&format!("warning: cannot raise the limit of open files: {e}"));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start an event loop")?;
+    runtime.block_on(run_all(args, color, planned.plans))
+}
+
+fn every_name(catalogue: &Catalogue) -> Vec<String> {
+    let listed = catalogue.list();
+    let own = listed.iter().any(|l| !l.built_in);
+    listed.into_iter().filter(|l| !own || !l.built_in).map(|l| l.name).collect()
+}
+
+fn wish(color: Color) -> ColorWish {
+    match color {
+        Color::Auto => ColorWish::Auto,
+        Color::Always => ColorWish::Always,
+        Color::Never => ColorWish::Never,
+    }
+}
+
+fn style(color: Color, is_terminal: bool) -> Style {
+    let no_color = std::env::var("NO_COLOR").ok();
+    let term = std::env::var("TERM").ok();
+    Style::decide(wish(color), is_terminal, no_color.as_deref(), term.as_deref())
+}
+
+/// Runs scenarios one after the other; each has its own reference server and its own report.
+async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Result<u8> {
+    let stop = Stop::new();
+    let signals = Signals::listen().context("cannot listen for signals")?;
+    let settings = Settings { confirm: args.confirm.clone(), server_pid: args.server_pid };
+    let mut done = Done {
+        args,
+        style: style(color, io::stdout().is_terminal()),
+        reports: Vec::new(),
+        outcomes: Vec::new(),
+    };
+    let work = async {
+        for plan in plans {
+            if stop.is_stopping() && !done.outcomes.is_empty() {
+                say(&format!("{}: not started, because the run is stopping", plan.name));
+                done.outcomes.push(Outcome::Inconclusive);
+                continue;
+            }
+            done.one(plan, &settings, &stop, color).await?;
+        }
+        Ok(())
+    };
+    let obey = signals.obey(&stop, |heard| match heard {
+        Heard::Stopping => {
+            say("stopping: no more events are published; the report is written within seconds")
+        }
+        Heard::Hurrying => say("leaving at once"),
+    });
+    let result: anyhow::Result<()> = tokio::select! {
+        biased;
+        result = work => result,
+        () = obey => Ok(()),
+    };
+    result?;
+    done.finish()
+}
+
+struct Done<'a> {
+    args: &'a RunArgs,
+    style: Style,
+    reports: Vec<Report>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Done<'_> {
+    async fn one(
+        &mut self,
+        plan: Plan,
+        settings: &Settings,
+        stop: &Stop,
+        color: Color,
+    ) -> anyhow::Result<()> {
+        for line in head(&plan) {
+            say(&line);
+        }
+        say(&format!("  needs {}", Needs::of(&plan, plan.target.url.is_none()).line()));
+        let terminal = io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb");
+        let mut progress = Progress::new(terminal, style(color, terminal).color);
+        match session::run(Arc::new(plan), settings, stop, &mut progress).await {
+            Ok(report) => self.keep(report),
+            Err(e) => {
+                say(&format!("error: {e}"));
+                self.outcomes.push(outcome_of(&e));
+                Ok(())
+            }
+        }
+    }
+
+    fn keep(&mut self, report: Report) -> anyhow::Result<()> {
+        let path: PathBuf = json::write(&self.args.out, &report)?;
+        match self.args.output {
+            Output::Text => {
+                let mut screen = Vec::new();
+                text::render(&report, Some(&path), self.style, &mut screen)?;
+                out(&String::from_utf8_lossy(&screen))?;
+            }
+            Output::Json => out(&json::line(&report)?)?,
+            Output::Quiet => {}
+        }
+        self.outcomes.push(Outcome::from(&report));
+        self.reports.push(report);
+        Ok(())
+    }
+
+    fn finish(self) -> anyhow::Result<u8> {
+        if !self.reports.is_empty() {
+            let all = json::load_all(&self.args.out)?;
+            let reports: Vec<Report> = all.reports.into_iter().map(|(_, report)| report).collect();
+            markdown::write(&self.args.out, &reports)
+                .with_context(|| format!("cannot write {}", markdown::FILE))?;
+        }
+        if self.args.output == Output::Text && self.outcomes.len() > 1 {
+            let mut lines = Vec::new();
+            text::summary(&self.reports, self.style, &mut lines)?;
+            out(&String::from_utf8_lossy(&lines))?;
+        }
+        Ok(exit_code(&self.outcomes))
+    }
+}
