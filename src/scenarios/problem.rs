@@ -237,6 +237,11 @@ fn floor_char(text: &str, at: usize) -> usize {
     at
 }
 
+/// A text of a file, fit for a terminal.
+pub(crate) fn harmless_text(text: &str) -> String {
+    text.chars().map(|c| if c == '\n' { ' ' } else { harmless(c) }).collect()
+}
+
 /// A file may be anyone's: nothing in it may move a cursor or turn the direction of text.
 fn harmless(c: char) -> char {
     let bidi = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::Deserialize;
 
 use crate::care::Secret;
 
@@ -79,7 +80,8 @@ impl Protocol {
 }
 
 /// A delivery guarantee.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Contract {
     /// Events may be missed, never repeated.
     AtMostOnce,
@@ -168,7 +170,8 @@ pub struct Statistics {
 }
 
 /// Formats of server statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StatisticsFormat {
     /// Prometheus text exposition.
     Prometheus,
