@@ -201,6 +201,7 @@ fn targets_by_name_and_by_url() {
         reason("server-gauges-exact").as_deref(),
         Some("the target's table has no statistics.connections")
     );
+    assert_eq!(reason("server-counts-agree").as_deref(), Some("the target's table has no statistics"));
     assert_eq!(reason("nothing-lost"), None);
     for wrong in ["http://x", "ws://", "x://y"] {
         assert!(refusal(&at(wrong)).starts_with("not a URL"), "{wrong}");
@@ -225,7 +226,7 @@ fn secrets_are_expanded_and_never_shown() {
     assert_eq!(plan.target.init.as_ref().unwrap().reveal(), r#"{"tenant":"t","token":"s3cr\"t"}"#);
     let Publish::Http { headers, .. } = &plan.target.publish else { panic!("not HTTP") };
     assert_eq!(headers["x-a"].reveal(), "s3cr\"t");
-    let shown = plan.resolved.to_string();
+    let shown = format!("{} {:?}", plan.resolved, plan);
     for secret in ["s3cr", "sesame", "password", "abc"] {
         assert!(!shown.contains(secret), "{secret}");
     }

@@ -204,8 +204,8 @@ impl Sources {
     }
 
     fn locate(&self, finding: &Finding) -> Problem {
-        let mut problem = Problem::nowhere(finding.message.clone());
-        problem.notes.clone_from(&finding.notes);
+        let mut problem = Problem::nowhere(harmless_text(&finding.message));
+        problem.notes = finding.notes.iter().map(|note| harmless_text(note)).collect();
         let Some((span, part)) = finding.span.as_ref().and_then(|s| Some((s, self.part(s.start)?))) else {
             return problem;
         };
@@ -215,7 +215,7 @@ impl Sources {
         let line_start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
         let line_end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |i| at + i);
         let before = part.text[line_start..at].chars().count();
-        problem.file.clone_from(&part.label);
+        problem.file = harmless_text(&part.label);
         problem.line =
             if part.lines { 1 + bytes[..line_start].iter().filter(|b| **b == b'\n').count() } else { 0 };
         problem.column = before + 1;
@@ -237,9 +237,9 @@ fn floor_char(text: &str, at: usize) -> usize {
     at
 }
 
-/// A text of a file, fit for a terminal.
+/// A text of a file, fit for a terminal: harmless, on one line, and not without end.
 pub(crate) fn harmless_text(text: &str) -> String {
-    text.chars().map(|c| if c == '\n' { ' ' } else { harmless(c) }).collect()
+    text.chars().take(1_000).map(|c| if c == '\n' { ' ' } else { harmless(c) }).collect()
 }
 
 /// A file may be anyone's: nothing in it may move a cursor or turn the direction of text.
@@ -270,6 +270,14 @@ mod tests {
             "error: bad three\n --> a.toml:2:8\n  |\n2 | two = ä3\n  |        ^\n  = use 4\n\n\
              error: bad four\n--> --set x=4\n |\n | x = 4\n |     ^\n\n2 problems"
         );
+    }
+
+    #[test]
+    fn nothing_in_a_file_reaches_the_terminal_raw() {
+        let mut sources = Sources::default();
+        sources.add("a\u{1b}.toml", "x\u{1b}[2J\u{202e} = 1\r\n", true);
+        let shown = Problems(sources.locate_all(&[Finding::error(0..9, "no key `x\u{1b}[2J`")])).to_string();
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\r']), "{shown:?}");
     }
 
     #[test]
