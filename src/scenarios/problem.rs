@@ -1,7 +1,7 @@
 //! Problems: what is wrong in a scenario file, where, and what would be right.
 //!
 //! Every text that scenarios come from (the user's file, the built-in catalogue, `--set` arguments) is one part of
-//! [`Sources`], and all parts share one line of byte offsets; so a span alone says in which text it lies.
+//! `Sources`, and all parts share one line of byte offsets; so a span alone says in which text it lies.
 
 use std::fmt;
 use std::ops::Range;
