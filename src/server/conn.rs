@@ -128,6 +128,8 @@ impl Conn {
 
     /// Remembers whom to wake; called at the beginning of every poll of the connection's task.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
+        // The driver may have noted new bytes since; `read` must not clear that.
+        self.drained.set(false);
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -192,16 +194,18 @@ impl Conn {
 
     /// Queues bytes for this connection's own task to flush when its input is exhausted.
     pub(crate) fn queue(&self, bytes: &[u8]) {
+        if self.fate.get() == Fate::CutOff {
+            // Half a frame may have been written: nothing can follow it.
+            return;
+        }
         self.outbox.borrow_mut().get_or_insert_default().push(bytes);
     }
 
     /// Queues a text message like [`Self::queue`].
     pub(crate) fn queue_text(&self, text: &[u8]) {
         let (header, len) = text_header(text.len());
-        let mut outbox = self.outbox.borrow_mut();
-        let outbox = outbox.get_or_insert_default();
-        outbox.push(&header[..len]);
-        outbox.push(text);
+        self.queue(&header[..len]);
+        self.queue(text);
     }
 
     /// Writes what waits; `Pending` when the socket does not take all of it, with the task woken when it does.
@@ -245,7 +249,8 @@ impl Conn {
     /// Reads what has arrived; `WouldBlock` when that is nothing.
     ///
     /// A read that does not fill `buf` has emptied the socket, so the next one reports that without asking the
-    /// kernel. No event can be lost in between: the driver runs only after the task has yielded.
+    /// kernel. No event is lost in between: the driver runs only when the task has yielded, and [`Self::watch`]
+    /// is the first thing it does after that.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if self.drained.take() {
             return self.stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));

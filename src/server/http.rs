@@ -74,7 +74,7 @@ pub(crate) async fn attend(guest: &Guest) -> Option<Upgraded> {
             Err(status) => Answer::text(status),
         };
         // After a body that was not read, the next request cannot be found.
-        let keep = head.keep_alive() && !answer.status.is_server_error() && !answer.leaves_body();
+        let keep = head.keep_alive() && !answer.leaves_body();
         write_answer(hub, conn, &answer, keep).await.ok()?;
         if !keep {
             return None;

@@ -1,5 +1,6 @@
 //! A WebSocket's life: reads its messages and does what they ask, until one side ends it.
 
+use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -14,8 +15,12 @@ use super::fanout::{self, Refused};
 use super::hub::Hub;
 use super::message::{self, ClientMessage, Operation, Request};
 
-/// Messages and deliveries after which other connections get their turn.
+/// What one connection may do before others get their turn, in messages, deliveries and [`PORTION`]s of bytes.
 const BUDGET: usize = 256;
+
+/// Bytes that count as much as a message: a subscriber's task must get to write before a burst of large events
+/// has filled its queue.
+const PORTION: usize = 4 << 10;
 
 /// Replies are flushed before the input is exhausted when they exceed this.
 const FLUSH_AT: usize = 64 << 10;
@@ -77,7 +82,7 @@ impl Session {
                 if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
                     return Poll::Ready(Ending::Gone);
                 }
-                cx.waker().wake_by_ref();
+                continue_later(cx);
                 return Poll::Pending;
             }
             self.budget -= 1;
@@ -149,7 +154,7 @@ impl Session {
         match message::operation(request) {
             Ok(Operation::Publish { channel, payload }) => {
                 let (seq, deliveries) = fanout::publish(&self.hub, &channel, payload);
-                self.budget = self.budget.saturating_sub(deliveries);
+                self.budget = self.budget.saturating_sub(deliveries * (1 + payload.len() / PORTION));
                 self.reply(|out| message::write_published(out, id, seq));
                 self.reply(|out| message::write_complete(out, id));
             }
@@ -185,6 +190,16 @@ impl Session {
         self.conn.queue_text(&scratch);
         scratch.shrink_to(FLUSH_AT);
     }
+}
+
+/// Has the task polled again, but only after the driver has looked at all sockets.
+///
+/// Waking the task directly would have it polled up to sixty times before that; by then a burst of large events
+/// fills the queues of subscribers whose sockets have long been ready for more.
+fn continue_later(cx: &mut Context<'_>) {
+    let yielded = std::pin::pin!(tokio::task::yield_now());
+    // Always pending: its first poll is what asks for the wake-up.
+    let _ = yielded.poll(cx);
 }
 
 /// The answer to what tungstenite found wrong.
@@ -244,7 +259,7 @@ impl Farewell {
                 Err(_) => return Poll::Ready(()),
             }
         }
-        cx.waker().wake_by_ref();
+        continue_later(cx);
         Poll::Pending
     }
 }
