@@ -291,3 +291,45 @@ impl Write for Pipe {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn next(conn: &Conn) -> io::Result<Vec<u8>> {
+        let mut buf = [0; 100];
+        let read = poll_fn(|cx| {
+            conn.watch(cx);
+            loop {
+                match conn.read(&mut buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        std::task::ready!(conn.poll_readable(cx))?;
+                    }
+                    result => return Poll::Ready(result),
+                }
+            }
+        });
+        let n = tokio::time::timeout(Duration::from_secs(5), read).await??;
+        Ok(buf[..n].to_vec())
+    }
+
+    #[tokio::test]
+    async fn bytes_noted_by_the_driver_after_a_short_read_are_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let conn = Conn::new(listener.accept().await.unwrap().0);
+        client.write_all(b"one").await.unwrap();
+        assert_eq!(next(&conn).await.unwrap(), b"one");
+        client.write_all(b"two").await.unwrap();
+        // The driver runs meanwhile.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(next(&conn).await.unwrap(), b"two");
+        drop(client);
+        assert_eq!(next(&conn).await.unwrap(), b"");
+    }
+}
