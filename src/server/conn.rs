@@ -17,11 +17,12 @@ use super::outbox::Outbox;
 use super::stats::Counters;
 use crate::clock::{self, Instant};
 
-/// What remains of a frame is shared rather than copied from this size on.
-const SHARE: usize = 16 << 10;
+/// What remains of a frame is shared rather than copied from this size on: fifty slow readers of 2 KiB events
+/// would otherwise keep fifty copies of each. Below it, the bookkeeping would weigh as much as the copy.
+const SHARE: usize = 1 << 10;
 
-/// Chunks handed to one write call.
-const SLICES: usize = 16;
+/// Chunks handed to one write call; a shared event is two of them.
+const SLICES: usize = 64;
 
 /// How far a connection has come; the sweeper measures each stage by its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

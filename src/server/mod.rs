@@ -17,6 +17,7 @@ mod hub;
 mod message;
 mod options;
 mod outbox;
+mod request;
 mod serve;
 mod session;
 mod stats;
