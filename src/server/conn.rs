@@ -4,8 +4,7 @@
 //! woken to write it when the socket takes more. Nothing overtakes the outbox, so frames never mix.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice, Read, Write};
-use std::rc::Rc;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
@@ -269,27 +268,6 @@ impl Conn {
     pub(crate) fn shut_down_writing(&self) {
         // Fails only if the connection is gone already.
         let _ = socket2::SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write);
-    }
-}
-
-/// The connection as tungstenite sees it: it writes to the outbox and never blocks.
-#[derive(Debug)]
-pub(crate) struct Pipe(pub(crate) Rc<Conn>);
-
-impl Read for Pipe {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.queue(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
