@@ -1,5 +1,7 @@
 //! The reference server, spoken to by a real WebSocket client in the same process.
 
+#![allow(clippy::unwrap_used, reason = "in a test that is a failure")]
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use stressctl::server::{ServeError, ServeOptions, Server, Size, WhenFull};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -115,6 +118,7 @@ impl Client {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "callers write it as a literal")]
 fn operation(id: &str, query: &str, variables: Value) -> Value {
     json!({ "id": id, "type": "subscribe", "payload": { "query": query, "variables": variables } })
 }
@@ -214,6 +218,24 @@ fn many_subscribers_get_every_event_in_order() {
             }
         }
         stats_become(addr, json!({ "published": 20, "delivered": 600, "dropped": 0, "queued": 0 })).await;
+    });
+}
+
+#[test]
+fn a_publisher_that_exceeds_its_turn_is_heard_again() {
+    with_server(&options(), async |addr| {
+        let mut subscriber = Client::new(addr).await;
+        for n in 0..600 {
+            subscriber.subscribe(&format!("{n}"), "a").await;
+        }
+        subscriber.settle().await;
+        let mut publisher = Client::new(addr).await;
+        for n in 1..=50 {
+            assert_eq!(publisher.publish("a", "x").await, n);
+            for _ in 0..600 {
+                subscriber.next().await;
+            }
+        }
     });
 }
 
@@ -417,6 +439,31 @@ fn a_slow_reader_only_misses_events_when_they_are_dropped() {
         let expected =
             json!({ "delivered": published - 1, "dropped": 1, "queued": 0, "disconnected_slow": 0 });
         stats_become(addr, expected).await;
+    });
+}
+
+#[test]
+fn nothing_follows_half_a_frame() {
+    let tight = ServeOptions { queue_limit: Size(1_000_000), ..options() };
+    with_server(&tight, async |addr| {
+        let mut client = Client::new(addr).await;
+        client.subscribe("s", "a").await;
+        let publish = operation("p", "mutation", json!({ "channel": "a", "payload": "x".repeat(100_000) }));
+        let publish = Message::text(publish.to_string());
+        while stats(addr).await["disconnected_slow"] == 0 {
+            if client.0.send(publish.clone()).await.is_err() {
+                break;
+            }
+        }
+        loop {
+            match client.message().await {
+                Ok(Message::Text(text)) => drop(serde_json::from_str::<Value>(&text).unwrap()),
+                Ok(other) => panic!("{other:?}"),
+                Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_)) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        stats_become(addr, json!({ "disconnected_slow": 1, "connections": 0, "queued": 0 })).await;
     });
 }
 

@@ -61,8 +61,8 @@ fn collect() -> Vec<Metric> {
     let mut metrics: Vec<Metric> = Vec::new();
     for (keys, word) in run.iter().chain(&phase) {
         let path = path_of(keys);
-        let described = |part: &&str| path == **part || path.starts_with(&format!("{part}."));
-        if NOT_MEASURED.iter().any(|part| described(&part)) || metrics.iter().any(|m| m.keys == *keys) {
+        let described = |part: &str| path == part || path.starts_with(&format!("{part}."));
+        if NOT_MEASURED.iter().any(|part| described(part)) || metrics.iter().any(|m| m.keys == *keys) {
             continue;
         }
         let within = |list: &[(Vec<String>, bool)]| list.iter().any(|(other, _)| other == keys);

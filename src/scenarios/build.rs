@@ -237,10 +237,11 @@ fn unobservable(plan: &Plan, test: &Test) -> Option<String> {
             _ if metric.starts_with("server_stats.gauges") => {
                 (has(|s| &s.connections) || has(|s| &s.subscriptions), "connections")
             }
-            _ if metric.starts_with("server_stats.") => (statistics.is_some(), "…"),
+            _ if metric.starts_with("server_stats.") => (statistics.is_some(), ""),
             _ => (true, ""),
         };
-        (!known).then(|| format!("the target's table has no statistics.{key}"))
+        let dot = if key.is_empty() { "" } else { "." };
+        (!known).then(|| format!("the target's table has no statistics{dot}{key}"))
     })
 }
 

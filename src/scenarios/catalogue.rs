@@ -183,6 +183,22 @@ impl Catalogue {
         listed
     }
 
+    /// The list as text: name and purpose, one line each; `*` marks those of the user's file.
+    #[must_use]
+    pub fn list_text(&self) -> String {
+        let listed = self.list();
+        let width = listed.iter().map(|l| l.name.chars().count()).max().unwrap_or(0);
+        let line = |l: &Listed| {
+            format!(
+                "{} {:width$}  {}\n",
+                if l.built_in { ' ' } else { '*' },
+                l.name,
+                super::problem::harmless_text(&l.about)
+            )
+        };
+        listed.iter().map(line).collect()
+    }
+
     /// Names of all targets that have a table.
     #[must_use]
     pub fn targets(&self) -> Vec<String> {
@@ -416,3 +432,7 @@ fn hash(plan: &Plan, set: &[String]) -> String {
     let decisive = json!([plan.resolved, plan.seed, plan.scale, set]);
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(decisive.to_string().as_bytes()))
 }
+
+#[cfg(test)]
+#[path = "catalogue_tests.rs"]
+mod tests;

@@ -53,7 +53,7 @@ pub(crate) fn scenario(
         faults: full.faults.iter().map(|f| f.get_ref().clone()).collect(),
     };
     let mut parse = |conditions: &[FullCondition]| {
-        conditions.iter().filter_map(|c| condition(full, c, &names, sources, findings)).collect()
+        conditions.iter().filter_map(|c| condition(full, cuts, c, &names, sources, findings)).collect()
     };
     Conditions { expect: parse(&full.expect), reached: parse(&full.reached), abort_if: parse(&full.abort_if) }
 }
@@ -120,6 +120,10 @@ fn groups(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
     }
     for group in &full.subscribers {
         let (connections, subscriptions) = (group.connections.value, group.subscriptions.value);
+        // A missing count is reported already; what follows would judge the stand-in.
+        if !group.connections.written {
+            continue;
+        }
         if subscriptions % connections != 0 {
             let message = format!(
                 "{} subscriptions do not divide evenly among {} connections",
@@ -146,6 +150,12 @@ fn groups(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
     if total > MOST {
         let message = format!("more than {} subscriptions in one scenario", show_count(MOST));
         findings.push(error(&full.span, message));
+    }
+    let nothing_to_scale = full.publishers.iter().all(|g| !matches!(g.rate.value, PaceWord::Open(_)))
+        && full.phases.iter().all(|phase| phase.length.is_none());
+    if full.time_scale.written && nothing_to_scale && !cuts.touch("publishers") && !cuts.touch("phases") {
+        let message = "`time-scale` does nothing: there is no rate and no phase length";
+        findings.push(Finding::warning(full.time_scale.span.clone(), message));
     }
     let publishing: u64 = full.publishers.iter().map(|g| u64::from(g.connections.value)).sum();
     if publishing > MOST {
@@ -240,6 +250,7 @@ fn endings(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
 
 fn condition(
     full: &Full,
+    cuts: Cuts<'_>,
     condition: &FullCondition,
     names: &Names,
     sources: &Sources,
@@ -261,7 +272,7 @@ fn condition(
         Ok((test, warnings)) => {
             findings.extend(warnings.into_iter().map(place));
             findings.extend(
-                comparable(full, &test).map(|message| Finding::error(condition.span.clone(), message)),
+                comparable(full, cuts, &test).map(|message| Finding::error(condition.span.clone(), message)),
             );
             let (id, text) = (condition.id.clone(), condition.text.clone());
             Some(Condition { id, text, test, not_applicable: None })
@@ -284,10 +295,14 @@ pub(crate) fn terms(test: &Test) -> impl Iterator<Item = &Term> {
 }
 
 /// Rounds and waves can be compared only where there are enough of them.
-fn comparable(full: &Full, test: &Test) -> Option<String> {
+fn comparable(full: &Full, cuts: Cuts<'_>, test: &Test) -> Option<String> {
     let waves = full.subscribers.iter().map(|g| g.waves.value).max().unwrap_or(1);
+    let cut = [cuts.touch("rounds"), cuts.touch("subscribers")];
     terms(test).find_map(|term| {
         let metric = term.metric.as_str();
+        if (metric.starts_with("rounds.") && cut[0]) || (metric.starts_with("waves.") && cut[1]) {
+            return None;
+        }
         if metric.starts_with("rounds.") && full.rounds.value < 2 {
             return Some(format!("`{metric}` needs rounds = 2 or more"));
         }

@@ -251,8 +251,18 @@ impl<'a> Parser<'a> {
             let span = at.start..at.start + first.len();
             return Err(Finding::error(span, format!("there is no group `{first}`")).allowed(first, groups));
         }
-        let known = metrics::all().iter().map(|m| m.path.as_str()).filter(|known| !known.contains('*'));
-        Err(Finding::error(at.clone(), format!("unknown metric `{path}`")).allowed(path, known))
+        let known = || metrics::all().iter().map(|m| m.path.as_str()).filter(|known| !known.contains('*'));
+        let unknown = Finding::error(at.clone(), format!("unknown metric `{path}`"));
+        // All metrics are too many to list; those of the same part of the report are not.
+        let siblings: Vec<&str> = known().filter(|metric| metric.split('.').next() == Some(first)).collect();
+        Err(match (siblings.is_empty(), nearest(path, siblings.iter().copied())) {
+            (false, Some(_)) => unknown.allowed(path, siblings),
+            (false, None) => match nearest(path, known()) {
+                Some(near) => unknown.note(format!("did you mean `{near}`?")),
+                None => unknown.allowed(path, siblings),
+            },
+            (true, _) => unknown.allowed(path, known()),
+        })
     }
 
     fn when(&mut self) -> Result<Option<When>, Finding> {

@@ -14,6 +14,7 @@ use serde::de::{
 use serde_json::{Map, Value};
 use toml::Spanned;
 
+use super::target::{Contract, StatisticsFormat};
 use super::units::{Count, Events, Rate, Seed, Size, Span};
 
 /// A name in the file; groups, phases, conditions, scenarios, targets.
@@ -149,7 +150,7 @@ pub(crate) enum WhenBehind {
 pub(crate) struct TargetTable {
     pub(crate) url: Option<Spanned<String>>,
     pub(crate) protocol: Option<Spanned<String>>,
-    pub(crate) contract: Option<ContractWord>,
+    pub(crate) contract: Option<Contract>,
     pub(crate) ordered: Option<bool>,
     pub(crate) confirmed: Option<bool>,
     pub(crate) headers: IndexMap<Name, Spanned<String>>,
@@ -158,15 +159,6 @@ pub(crate) struct TargetTable {
     pub(crate) subscribe: Option<Spanned<OperationTable>>,
     pub(crate) publish: Option<Spanned<PublishTable>>,
     pub(crate) statistics: Option<Spanned<StatisticsTable>>,
-}
-
-/// A delivery guarantee.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ContractWord {
-    AtMostOnce,
-    AtLeastOnce,
-    ExactlyOnce,
 }
 
 /// Hard caps.
@@ -211,7 +203,7 @@ pub(crate) struct HttpTable {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct StatisticsTable {
     pub(crate) url: Option<Spanned<String>>,
-    pub(crate) format: Option<FormatWord>,
+    pub(crate) format: Option<StatisticsFormat>,
     pub(crate) headers: IndexMap<Name, Spanned<String>>,
     pub(crate) timeout: Option<Span>,
     pub(crate) connections: Option<Spanned<String>>,
@@ -220,14 +212,6 @@ pub(crate) struct StatisticsTable {
     pub(crate) delivered: Option<Spanned<String>>,
     pub(crate) dropped: Option<Spanned<String>>,
     pub(crate) memory: Option<Spanned<String>>,
-}
-
-/// Formats of statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FormatWord {
-    Prometheus,
-    Json,
 }
 
 /// `channels = "own"` or a count.

@@ -16,7 +16,7 @@ use super::problem::{Finding, Sources};
 pub(crate) struct Override {
     /// `publishers`, `feed`, `rate`.
     path: Vec<(String, Range<usize>)>,
-    /// The value's text, moved to its offset.
+    /// `k=VALUE`, moved so that the value is at its offset.
     padded: String,
     /// Where the value is.
     value: Range<usize>,
@@ -51,7 +51,9 @@ pub(crate) fn add(argument: &str, sources: &mut Sources) -> Result<Override, Fin
         }
         at += key.len() + 1;
     }
-    Ok(Override { path: keys, padded: parse::padded(value, at), value: at..at + value.len(), span })
+    // A bare value cannot be parsed at an offset, an entry can; PATH= has room for the shortest key.
+    let padded = parse::padded(&format!("k={value}"), at - 2);
+    Ok(Override { path: keys, padded, value: at..at + value.len(), span })
 }
 
 impl Override {
@@ -73,11 +75,9 @@ impl Override {
         }
         let text = &self.padded[self.value.start..];
         let as_text = Spanned::new(self.value.clone(), DeValue::String(text.to_owned().into()));
-        let as_toml = match DeValue::parse(&self.padded) {
-            Ok(value) if !text.trim().is_empty() => {
-                Some(Spanned::new(self.value.clone(), value.into_inner()))
-            }
-            _ => None,
+        let as_toml = match parse::parse(&self.padded) {
+            (Some(tree), _) => only_entry(tree),
+            (None, _) => None,
         };
         let mut first = None;
         for value in as_toml.into_iter().chain([as_text]) {
@@ -123,6 +123,14 @@ impl Override {
         let message = format!("there is no {kind} `{name}` in `{map}`");
         Some(Finding::error(span.clone(), message).allowed(name, known.iter().map(String::as_str)))
     }
+}
+
+/// The value of `k`, unless the text smuggles in other keys.
+fn only_entry(tree: Tree<'_>) -> Option<Tree<'_>> {
+    let DeValue::Table(table) = tree.into_inner() else { return None };
+    let mut entries = table.into_iter();
+    let (key, value) = entries.next()?;
+    (entries.next().is_none() && key.get_ref() == "k").then_some(value)
 }
 
 fn keys(tree: &Tree<'_>, map: &str) -> Vec<String> {

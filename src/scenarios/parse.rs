@@ -118,6 +118,18 @@ fn cut<'t>(value: &mut Tree<'t>, span: &Range<usize>, path: &mut Vec<String>) ->
     }
 }
 
+/// Rust's words for kinds of values in the file's words.
+fn plain(kind: &str) -> &str {
+    match kind {
+        "map" | "a map" => "a table",
+        "sequence" | "a sequence" => "a list",
+        "a string" => "a text in quotes",
+        "a boolean" => "true or false",
+        _ if kind.starts_with("struct ") => "a table",
+        _ => kind,
+    }
+}
+
 /// Puts serde's message into our words: what was found, what is allowed, what was meant.
 fn explain(message: &str, span: Range<usize>) -> Finding {
     for (start, what) in [("unknown field `", "key"), ("unknown variant `", "word")] {
@@ -133,11 +145,43 @@ fn explain(message: &str, span: Range<usize>) -> Finding {
     }
     if let Some((found, expected)) = message.split_once(", expected ") {
         let found = found.trim_start_matches("invalid type: ").trim_start_matches("invalid value: ");
-        let found: String = found.chars().take(120).collect();
-        return Finding::error(span, format!("expected {expected}")).note(format!("found: {found}"));
+        let found: String = plain(found).chars().take(120).collect();
+        return Finding::error(span, format!("expected {}", plain(expected))).note(format!("found: {found}"));
     }
     if let Some(name) = message.strip_prefix("missing field `") {
         return Finding::error(span, format!("the key `{}` is missing", name.trim_end_matches('`')));
     }
+    let message = if message == "wanted string or table" { "expected a word in quotes" } else { message };
     Finding::error(span, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::file::FileTable;
+
+    #[test]
+    fn one_mistake_hides_no_other() {
+        let text = "[scenarios.a]\nseed = -1\nrounds = 0\nsubscribers.x = 5\nphases = { a = 1 }\n\
+                    publishers.y.when-behind = 3\nsubscribers.z.reconnect = \"soon\"\nphase = 1\n";
+        let read = read::<FileTable>(&parse(text).0.unwrap());
+        let found: Vec<(usize, &str)> =
+            read.findings.iter().map(|f| (f.span.as_ref().unwrap().start, f.message.as_str())).collect();
+        assert_eq!(
+            found,
+            [
+                (21, "expected a whole number without quotes, from 0 to 9,223,372,036,854,775,807"),
+                (33, "expected a whole number without quotes, from 1 to 10,000,000"),
+                (51, "expected a table"),
+                (127, "unknown word `soon`"),
+                (62, "expected a list"),
+                (99, "expected a word in quotes"),
+                (134, "unknown key `phase`"),
+            ]
+        );
+        let mut cuts: Vec<&str> = read.cuts.iter().map(String::as_str).collect();
+        cuts.sort_unstable();
+        assert_eq!(cuts[0], "scenarios.a.phase");
+        assert_eq!(cuts.len(), 7);
+    }
 }

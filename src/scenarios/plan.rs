@@ -1,6 +1,6 @@
 //! The plan: everything a run will do, decided before it starts and valid by construction.
 //!
-//! `scenarios::check` is the only maker of plans. Nothing after it reads the scenario file again, and nothing
+//! `scenarios::build` is the only maker of plans, from what `scenarios::check` found nothing wrong with. Nothing after it reads the scenario file again, and nothing
 //! here knows about sockets or clocks. Next to read: `clients::fleet`, which runs a plan.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub struct Plan {
     pub reached: Vec<Condition>,
     /// Stops the run when it becomes true.
     pub abort_if: Vec<Condition>,
-    /// The server under test; `None` is the reference server in a child process.
+    /// The server under test; one without a URL is the reference server in a child process.
     pub target: Target,
     /// What `--scale` changed, for the user to see.
     pub changes: Vec<Change>,
@@ -74,7 +74,7 @@ impl Plan {
         self.publishers.iter().map(|g| g.payload).max().unwrap_or(0)
     }
 
-    /// Bytes of a named phase's index.
+    /// Index of a named phase.
     #[must_use]
     pub fn phase_index(&self, name: &str) -> Option<usize> {
         self.phases.iter().position(|p| p.name == name)

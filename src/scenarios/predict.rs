@@ -22,7 +22,8 @@ impl Plan {
         match (group.pace, self.phases.get(phase)?.length) {
             // Event n is due n / rate after the start: those strictly before the end.
             (Pace::Open(rate), Some(length)) => {
-                Some((rate * length.as_secs_f64() * (1.0 - 1e-12)).ceil() as u64)
+                // Bounded, so that no sum over phases can overflow.
+                Some((rate * length.as_secs_f64() * (1.0 - 1e-12)).ceil().min(1e15) as u64)
             }
             _ => None,
         }
@@ -42,7 +43,7 @@ impl Plan {
         }
         let known: Option<Vec<PhaseCounts>> = phases.into_iter().collect();
         if let Some(known) = known {
-            let sum = known.into_iter().fold(PhaseCounts::default(), PhaseCounts::add);
+            let sum = known.into_iter().fold(PhaseCounts::default(), |sum, one| sum.add(&one));
             self.put(&mut predicted, &sum, "");
         }
         predicted
@@ -55,7 +56,7 @@ impl Plan {
             put(format!("published.{name}"), counts.events as f64 * rounds);
         }
         for name in ["obligations", "delivered"] {
-            put(format!("ledger.{name}"), counts.owed.iter().sum::<u64>() as f64 * rounds);
+            put(format!("ledger.{name}"), counts.owed.iter().sum::<f64>() * rounds);
         }
         if let Some(seconds) = counts.seconds.filter(|seconds| *seconds > 0.0) {
             put("published.rate".to_owned(), counts.events as f64 / seconds);
@@ -64,7 +65,7 @@ impl Plan {
         if suffix.is_empty() {
             for (group, owed) in self.subscribers.iter().zip(&counts.owed) {
                 for name in ["obligations", "delivered"] {
-                    put(format!("{}.ledger.{name}", group.name), *owed as f64 * rounds);
+                    put(format!("{}.ledger.{name}", group.name), *owed * rounds);
                 }
             }
         }
@@ -72,7 +73,7 @@ impl Plan {
 
     /// One pass of one phase; `None`: some publisher's number of events is not known.
     fn count_phase(&self, phase: usize) -> Option<PhaseCounts> {
-        let mut counts = PhaseCounts { owed: vec![0; self.subscribers.len()], ..PhaseCounts::default() };
+        let mut counts = PhaseCounts { owed: vec![0.0; self.subscribers.len()], ..PhaseCounts::default() };
         let mut seconds = Some(0.0_f64);
         for group in &self.publishers {
             let events = self.events_in(group, phase)?;
@@ -94,7 +95,7 @@ impl Plan {
     }
 
     /// Deliveries owed to one group for a range of events of another.
-    fn deliveries(&self, from: &PublisherGroup, to: &SubscriberGroup, events: &Range<u64>) -> u64 {
+    fn deliveries(&self, from: &PublisherGroup, to: &SubscriberGroup, events: &Range<u64>) -> f64 {
         let channels = u64::from(self.channels);
         let streams = channels.max(u64::from(from.connections));
         let first = u64::from(to.first_subscription);
@@ -105,7 +106,8 @@ impl Plan {
             .map(|stream| {
                 let channel = stream % channels;
                 let sent = hits(events.end, streams, stream) - hits(events.start, streams, stream);
-                sent * (hits(last, channels, channel) - hits(first, channels, channel))
+                // In floating point: trillions of events times millions of subscriptions pass 64 bits.
+                sent as f64 * (hits(last, channels, channel) - hits(first, channels, channel)) as f64
             })
             .sum()
     }
@@ -116,14 +118,14 @@ impl Plan {
 struct PhaseCounts {
     events: u64,
     /// Per subscriber group.
-    owed: Vec<u64>,
+    owed: Vec<f64>,
     /// From the first event until the last one's successor would be due.
     seconds: Option<f64>,
 }
 
 impl PhaseCounts {
-    fn add(self, other: Self) -> Self {
-        let longer = if self.owed.is_empty() { vec![0; other.owed.len()] } else { self.owed };
+    fn add(self, other: &Self) -> Self {
+        let longer = if self.owed.is_empty() { vec![0.0; other.owed.len()] } else { self.owed };
         Self {
             events: self.events + other.events,
             owed: longer.iter().zip(&other.owed).map(|(a, b)| a + b).collect(),

@@ -1,7 +1,7 @@
 //! Problems: what is wrong in a scenario file, where, and what would be right.
 //!
 //! Every text that scenarios come from (the user's file, the built-in catalogue, `--set` arguments) is one part of
-//! [`Sources`], and all parts share one line of byte offsets; so a span alone says in which text it lies.
+//! `Sources`, and all parts share one line of byte offsets; so a span alone says in which text it lies.
 
 use std::fmt;
 use std::ops::Range;
@@ -204,8 +204,8 @@ impl Sources {
     }
 
     fn locate(&self, finding: &Finding) -> Problem {
-        let mut problem = Problem::nowhere(finding.message.clone());
-        problem.notes.clone_from(&finding.notes);
+        let mut problem = Problem::nowhere(harmless_text(&finding.message));
+        problem.notes = finding.notes.iter().map(|note| harmless_text(note)).collect();
         let Some((span, part)) = finding.span.as_ref().and_then(|s| Some((s, self.part(s.start)?))) else {
             return problem;
         };
@@ -215,7 +215,7 @@ impl Sources {
         let line_start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
         let line_end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |i| at + i);
         let before = part.text[line_start..at].chars().count();
-        problem.file.clone_from(&part.label);
+        problem.file = harmless_text(&part.label);
         problem.line =
             if part.lines { 1 + bytes[..line_start].iter().filter(|b| **b == b'\n').count() } else { 0 };
         problem.column = before + 1;
@@ -235,6 +235,11 @@ fn floor_char(text: &str, at: usize) -> usize {
         at -= 1;
     }
     at
+}
+
+/// A text of a file, fit for a terminal: harmless, on one line, and not without end.
+pub(crate) fn harmless_text(text: &str) -> String {
+    text.chars().take(1_000).map(|c| if c == '\n' { ' ' } else { harmless(c) }).collect()
 }
 
 /// A file may be anyone's: nothing in it may move a cursor or turn the direction of text.
@@ -265,6 +270,14 @@ mod tests {
             "error: bad three\n --> a.toml:2:8\n  |\n2 | two = ä3\n  |        ^\n  = use 4\n\n\
              error: bad four\n--> --set x=4\n |\n | x = 4\n |     ^\n\n2 problems"
         );
+    }
+
+    #[test]
+    fn nothing_in_a_file_reaches_the_terminal_raw() {
+        let mut sources = Sources::default();
+        sources.add("a\u{1b}.toml", "x\u{1b}[2J\u{202e} = 1\r\n", true);
+        let shown = Problems(sources.locate_all(&[Finding::error(0..9, "no key `x\u{1b}[2J`")])).to_string();
+        assert!(!shown.contains(['\u{1b}', '\u{202e}', '\r']), "{shown:?}");
     }
 
     #[test]

@@ -132,7 +132,7 @@ pub(crate) fn target(target: &Target) -> Value {
         "init": target.init.as_ref().map(unsecret),
         "subscribe": operation(&target.subscribe),
         "publish": publish,
-        "statistics": target.statistics.as_ref().map(|s| statistics(s, url(&s.url), headers(&s.headers))),
+        "statistics": target.statistics.as_ref().map(|s| statistics(s, url(&s.url).as_deref(), &headers(&s.headers))),
     })
 }
 
@@ -151,7 +151,7 @@ fn operation(operation: &Operation) -> Map<String, Value> {
     table
 }
 
-fn statistics(statistics: &Statistics, url: Option<String>, headers: Value) -> Value {
+fn statistics(statistics: &Statistics, url: Option<&str>, headers: &Value) -> Value {
     json!({
         "url": url,
         "format": match statistics.format {

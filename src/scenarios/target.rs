@@ -1,13 +1,15 @@
 //! The server under test as data: how to reach it, how to speak to it, what it promises, what it may be given.
 
+use std::fmt;
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use serde::Deserialize;
 
 use crate::care::Secret;
 
 /// A resolved target.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Target {
     /// Name of its table, if it has one.
     pub name: Option<String>,
@@ -40,6 +42,40 @@ impl Target {
     #[must_use]
     pub fn shown_url(&self) -> String {
         self.url.as_ref().map(shown).unwrap_or_default()
+    }
+}
+
+// Written by hand, because a URL may hold a password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("name", &self.name)
+            .field("url", &self.shown_url())
+            .field("publish", &self.publish)
+            .field("statistics", &self.statistics)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WebSocket(operation) => f.debug_tuple("WebSocket").field(operation).finish(),
+            Self::Http { url, operation, .. } => f
+                .debug_struct("Http")
+                .field("url", &url.as_ref().map(shown))
+                .field("operation", operation)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+impl fmt::Debug for Statistics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Statistics")
+            .field("url", &self.url.as_ref().map(shown))
+            .field("format", &self.format)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +115,8 @@ impl Protocol {
 }
 
 /// A delivery guarantee.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Contract {
     /// Events may be missed, never repeated.
     AtMostOnce,
@@ -127,7 +164,7 @@ pub struct Operation {
 }
 
 /// How events are published.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Publish {
     /// A mutation over the WebSocket.
     WebSocket(Operation),
@@ -143,7 +180,7 @@ pub enum Publish {
 }
 
 /// Where the server's own counts are and what they are called there.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Statistics {
     /// The endpoint; `None`: `/stats` of the reference server.
     pub url: Option<http::Uri>,
@@ -168,7 +205,8 @@ pub struct Statistics {
 }
 
 /// Formats of server statistics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StatisticsFormat {
     /// Prometheus text exposition.
     Prometheus,

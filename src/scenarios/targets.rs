@@ -9,9 +9,7 @@ use serde_json::{Map, Value, json};
 use toml::Spanned;
 
 use super::check;
-use super::file::{
-    ContractWord, FormatWord, Name, OperationTable, PublishTable, StatisticsTable, TargetTable,
-};
+use super::file::{Name, OperationTable, PublishTable, StatisticsTable, TargetTable};
 use super::problem::{Finding, nearest};
 use super::target::{Contract, Limits, Operation, Protocol, Publish, Statistics, StatisticsFormat, Target};
 use crate::care::Secret;
@@ -90,11 +88,7 @@ pub(crate) fn from_table(
         name: Some(name.get_ref().clone()),
         url: table.url.as_ref().and_then(|url| reader.url(url, &["ws", "wss"])),
         protocol: protocol.unwrap_or(Protocol::GraphqlTransportWs),
-        contract: match table.contract {
-            None | Some(ContractWord::AtMostOnce) => Contract::AtMostOnce,
-            Some(ContractWord::AtLeastOnce) => Contract::AtLeastOnce,
-            Some(ContractWord::ExactlyOnce) => Contract::ExactlyOnce,
-        },
+        contract: table.contract.unwrap_or(Contract::AtMostOnce),
         ordered: table.ordered.unwrap_or(false),
         confirmed: table.confirmed.unwrap_or(false),
         headers: reader.headers(&table.headers),
@@ -294,10 +288,7 @@ impl Reader<'_> {
         if own.url.is_none() {
             self.findings.push(Finding::error(table.span(), "the key `url` is missing"));
         }
-        let format = match own.format {
-            Some(FormatWord::Json) => StatisticsFormat::Json,
-            Some(FormatWord::Prometheus) | None => StatisticsFormat::Prometheus,
-        };
+        let format = own.format.unwrap_or(StatisticsFormat::Prometheus);
         let mut selector = |selector: &Option<Spanned<String>>| {
             let selector = selector.as_ref()?;
             if format == StatisticsFormat::Json {

@@ -12,9 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::conn::{Conn, Fate};
+use super::farewell::Farewell;
 use super::http;
 use super::hub::{Guest, Hub};
-use super::session::{Ending, Farewell, Session};
+use super::session::{Ending, Session};
 
 /// Connections taken in before those already here get their turn.
 const BURST: usize = 512;

@@ -4,8 +4,7 @@
 //! woken to write it when the socket takes more. Nothing overtakes the outbox, so frames never mix.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice, Read, Write};
-use std::rc::Rc;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
@@ -17,11 +16,12 @@ use super::outbox::Outbox;
 use super::stats::Counters;
 use crate::clock::{self, Instant};
 
-/// What remains of a frame is shared rather than copied from this size on.
-const SHARE: usize = 16 << 10;
+/// What remains of a frame is shared rather than copied from this size on: fifty slow readers of 2 KiB events
+/// would otherwise keep fifty copies of each. Below it, the bookkeeping would weigh as much as the copy.
+const SHARE: usize = 1 << 10;
 
-/// Chunks handed to one write call.
-const SLICES: usize = 16;
+/// Chunks handed to one write call; a shared event is two of them.
+const SLICES: usize = 64;
 
 /// How far a connection has come; the sweeper measures each stage by its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +128,8 @@ impl Conn {
 
     /// Remembers whom to wake; called at the beginning of every poll of the connection's task.
     pub(crate) fn watch(&self, cx: &Context<'_>) {
+        // The driver may have noted new bytes since; `read` must not clear that.
+        self.drained.set(false);
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -192,16 +194,18 @@ impl Conn {
 
     /// Queues bytes for this connection's own task to flush when its input is exhausted.
     pub(crate) fn queue(&self, bytes: &[u8]) {
+        if self.fate.get() == Fate::CutOff {
+            // Half a frame may have been written: nothing can follow it.
+            return;
+        }
         self.outbox.borrow_mut().get_or_insert_default().push(bytes);
     }
 
     /// Queues a text message like [`Self::queue`].
     pub(crate) fn queue_text(&self, text: &[u8]) {
         let (header, len) = text_header(text.len());
-        let mut outbox = self.outbox.borrow_mut();
-        let outbox = outbox.get_or_insert_default();
-        outbox.push(&header[..len]);
-        outbox.push(text);
+        self.queue(&header[..len]);
+        self.queue(text);
     }
 
     /// Writes what waits; `Pending` when the socket does not take all of it, with the task woken when it does.
@@ -245,7 +249,8 @@ impl Conn {
     /// Reads what has arrived; `WouldBlock` when that is nothing.
     ///
     /// A read that does not fill `buf` has emptied the socket, so the next one reports that without asking the
-    /// kernel. No event can be lost in between: the driver runs only after the task has yielded.
+    /// kernel. No event is lost in between: the driver runs only when the task has yielded, and [`Self::watch`]
+    /// is the first thing it does after that.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
         if self.drained.take() {
             return self.stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
@@ -266,23 +271,44 @@ impl Conn {
     }
 }
 
-/// The connection as tungstenite sees it: it writes to the outbox and never blocks.
-#[derive(Debug)]
-pub(crate) struct Pipe(pub(crate) Rc<Conn>);
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
 
-impl Read for Pipe {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn next(conn: &Conn) -> io::Result<Vec<u8>> {
+        let mut buf = [0; 100];
+        let read = poll_fn(|cx| {
+            conn.watch(cx);
+            loop {
+                match conn.read(&mut buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        std::task::ready!(conn.poll_readable(cx))?;
+                    }
+                    result => return Poll::Ready(result),
+                }
+            }
+        });
+        let n = tokio::time::timeout(Duration::from_secs(5), read).await??;
+        Ok(buf[..n].to_vec())
     }
-}
 
-impl Write for Pipe {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.queue(buf);
-        Ok(buf.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    #[tokio::test]
+    async fn bytes_noted_by_the_driver_after_a_short_read_are_read() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let conn = Conn::new(listener.accept().await.unwrap().0);
+        client.write_all(b"one").await.unwrap();
+        assert_eq!(next(&conn).await.unwrap(), b"one");
+        client.write_all(b"two").await.unwrap();
+        // The driver runs meanwhile.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(next(&conn).await.unwrap(), b"two");
+        drop(client);
+        assert_eq!(next(&conn).await.unwrap(), b"");
     }
 }

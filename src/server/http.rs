@@ -7,21 +7,20 @@ use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio_tungstenite::tungstenite::handshake::server::{create_response, write_response};
 
 use super::conn::{Conn, Fate, Stage};
 use super::fanout;
 use super::hub::{Guest, Hub};
 use super::message::{self, Operation};
+use super::request::Head;
 
 /// The subprotocol a client has to offer.
 const SUBPROTOCOL: &str = "graphql-transport-ws";
 
-/// Longest request line and headers.
+/// Longest request line and headers together.
 const MAX_HEAD: usize = 16 << 10;
-
-const MAX_HEADERS: usize = 64;
 
 /// A connection that has become a WebSocket.
 pub(crate) struct Upgraded {
@@ -29,16 +28,6 @@ pub(crate) struct Upgraded {
     pub(crate) tail: Vec<u8>,
     /// Whether it offered our subprotocol.
     pub(crate) acceptable: bool,
-}
-
-/// A request without its body.
-#[derive(Debug)]
-struct Head {
-    method: Method,
-    uri: http::Uri,
-    headers: HeaderMap,
-    /// HTTP/1.0 connections end after one answer.
-    old: bool,
 }
 
 /// An answer, ready to be written.
@@ -74,7 +63,7 @@ pub(crate) async fn attend(guest: &Guest) -> Option<Upgraded> {
             Err(status) => Answer::text(status),
         };
         // After a body that was not read, the next request cannot be found.
-        let keep = head.keep_alive() && !answer.status.is_server_error() && !answer.leaves_body();
+        let keep = head.keep_alive() && !answer.leaves_body();
         write_answer(hub, conn, &answer, keep).await.ok()?;
         if !keep {
             return None;
@@ -86,7 +75,7 @@ pub(crate) async fn attend(guest: &Guest) -> Option<Upgraded> {
 /// Reads until `input` begins with a whole head; `None` when the client has gone.
 async fn read_head(conn: &Conn, input: &mut Vec<u8>) -> Result<Option<(Head, usize)>, StatusCode> {
     loop {
-        if let Some(found) = parse_head(input)? {
+        if let Some(found) = Head::parse(input)? {
             return Ok(Some(found));
         }
         if input.len() >= MAX_HEAD {
@@ -97,27 +86,6 @@ async fn read_head(conn: &Conn, input: &mut Vec<u8>) -> Result<Option<(Head, usi
             _ => return Ok(None),
         }
     }
-}
-
-fn parse_head(input: &[u8]) -> Result<Option<(Head, usize)>, StatusCode> {
-    let bad = |_| StatusCode::BAD_REQUEST;
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut request = httparse::Request::new(&mut headers);
-    let size = match request.parse(input) {
-        Ok(httparse::Status::Complete(size)) => size,
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Err(httparse::Error::TooManyHeaders) => return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE),
-        Err(_) => return Err(StatusCode::BAD_REQUEST),
-    };
-    let mut map = HeaderMap::with_capacity(request.headers.len());
-    for field in request.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| StatusCode::BAD_REQUEST)?;
-        map.append(name, HeaderValue::from_bytes(field.value).map_err(|_| StatusCode::BAD_REQUEST)?);
-    }
-    let method = request.method.unwrap_or_default().parse().map_err(|_| StatusCode::BAD_REQUEST)?;
-    let uri =
-        request.path.unwrap_or_default().parse::<http::Uri>().map_err(|error| bad(error.to_string()))?;
-    Ok(Some((Head { method, uri, headers: map, old: request.version == Some(0) }, size)))
 }
 
 /// Takes the body of a request off `input`, reading what is missing of it.
@@ -253,19 +221,6 @@ async fn write_answer(hub: &Hub, conn: &Conn, answer: &Answer, keep: bool) -> io
     flush(hub, conn).await
 }
 
-impl Head {
-    /// Whether a header lists `value`, whatever its case and parameters.
-    fn has(&self, name: HeaderName, value: &str) -> bool {
-        let lines = self.headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-        let mut items = lines.flat_map(|line| line.split(','));
-        items.any(|item| item.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(value))
-    }
-
-    fn keep_alive(&self) -> bool {
-        !self.old && !self.has(header::CONNECTION, "close")
-    }
-}
-
 impl Answer {
     fn text(status: StatusCode) -> Self {
         Self { status, content_type: "text/plain; charset=utf-8", body: format!("{status}\n") }
@@ -286,32 +241,5 @@ impl Answer {
             self.status,
             StatusCode::LENGTH_REQUIRED | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT
         ) || (self.status == StatusCode::BAD_REQUEST && self.content_type.starts_with("text"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn heads_are_parsed_when_they_are_complete() {
-        let text =
-            b"POST /graphql?x HTTP/1.1\r\nHost: a\r\nContent-Type: Application/JSON; charset=utf-8\r\n\r\n{}";
-        for cut in 0..text.len() - 2 {
-            assert!(parse_head(&text[..cut]).unwrap().is_none(), "{cut}");
-        }
-        let (head, size) = parse_head(text).unwrap().unwrap();
-        assert_eq!((&text[size..], head.uri.path(), head.method.as_str()), (&b"{}"[..], "/graphql", "POST"));
-        assert!(head.has(header::CONTENT_TYPE, "application/json"));
-        assert!(head.keep_alive());
-    }
-
-    #[test]
-    fn bad_heads_are_refused() {
-        assert_eq!(parse_head(b"\x16\x03\x01\x02").unwrap_err(), StatusCode::BAD_REQUEST);
-        assert_eq!(parse_head(b"GET \x01 HTTP/1.1\r\n\r\n").unwrap_err(), StatusCode::BAD_REQUEST);
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
-        let refused = parse_head(many.as_bytes()).unwrap_err();
-        assert_eq!(refused, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
 }

@@ -4,19 +4,22 @@
 //! no events: what is published reaches who is subscribed at that moment. It may not know anything of scenarios,
 //! faults or ledgers; what it counts is its own. One thread runs everything, so its state is plain cells.
 //!
-//! A message's way through it: [`http`] upgrades a connection, [`session`] reads messages, [`message`] parses them,
-//! [`fanout`] delivers events ([`fanout::deliver`] is the one place where an event goes to a subscriber), [`conn`]
-//! writes to the socket and keeps in its [`outbox`] what the socket would not take. [`sweep`] ends what is overdue.
+//! A message's way through it: `http` upgrades a connection, `session` reads messages, `message` parses them,
+//! `fanout` delivers events (`fanout::deliver` is the one place where an event goes to a subscriber), `conn`
+//! writes to the socket and keeps in its `outbox` what the socket would not take. `sweep` ends what is overdue,
+//! `farewell` in good order.
 
 mod accept;
 mod conn;
 mod event;
 mod fanout;
+mod farewell;
 mod http;
 mod hub;
 mod message;
 mod options;
 mod outbox;
+mod request;
 mod serve;
 mod session;
 mod stats;

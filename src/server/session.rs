@@ -1,21 +1,25 @@
 //! A WebSocket's life: reads its messages and does what they ask, until one side ends it.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
-use super::conn::{Conn, Fate, Pipe, Stage};
+use super::conn::{Conn, Fate, Stage};
 use super::fanout::{self, Refused};
+use super::farewell::continue_later;
 use super::hub::Hub;
 use super::message::{self, ClientMessage, Operation, Request};
 
-/// Messages and deliveries after which other connections get their turn.
+/// What one connection may do before others get their turn, in messages, deliveries and [`PORTION`]s of bytes.
 const BUDGET: usize = 256;
+
+/// Bytes that count as much as a message: a subscriber's task must get to write before a burst of large events
+/// has filled its queue.
+const PORTION: usize = 4 << 10;
 
 /// Replies are flushed before the input is exhausted when they exceed this.
 const FLUSH_AT: usize = 64 << 10;
@@ -77,7 +81,7 @@ impl Session {
                 if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
                     return Poll::Ready(Ending::Gone);
                 }
-                cx.waker().wake_by_ref();
+                continue_later(cx);
                 return Poll::Pending;
             }
             self.budget -= 1;
@@ -149,7 +153,7 @@ impl Session {
         match message::operation(request) {
             Ok(Operation::Publish { channel, payload }) => {
                 let (seq, deliveries) = fanout::publish(&self.hub, &channel, payload);
-                self.budget = self.budget.saturating_sub(deliveries);
+                self.budget = self.budget.saturating_sub(deliveries * (1 + payload.len() / PORTION));
                 self.reply(|out| message::write_published(out, id, seq));
                 self.reply(|out| message::write_complete(out, id));
             }
@@ -198,53 +202,23 @@ fn ending_of(error: &Error) -> Ending {
     }
 }
 
-/// Ends a connection in good order: its subscriptions at once, then what waits for it and the close frame are
-/// written, then the client is given the time to hang up. The sweeper aborts what takes too long.
-pub(crate) struct Farewell {
-    hub: Rc<Hub>,
-    conn: Rc<Conn>,
-    written: bool,
+/// The connection as tungstenite sees it: it writes to the outbox and never blocks.
+#[derive(Debug)]
+struct Pipe(Rc<Conn>);
+
+impl Read for Pipe {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
 }
 
-impl Farewell {
-    pub(crate) fn new(hub: Rc<Hub>, conn: Rc<Conn>, ending: Ending) -> Self {
-        hub.begin_closing(&conn);
-        if let Ending::Close(code, reason) = ending {
-            let close = Frame::close(Some(CloseFrame { code: code.into(), reason: reason.into() }));
-            let mut bytes = Vec::with_capacity(128);
-            close.format(&mut bytes).expect("writing to memory does not fail");
-            conn.queue(&bytes);
-        }
-        Self { hub, conn, written: false }
+impl Write for Pipe {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.queue(buf);
+        Ok(buf.len())
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.conn.watch(cx);
-        if self.conn.fate() == Fate::Abort {
-            return Poll::Ready(());
-        }
-        if !self.written {
-            if ready!(self.conn.poll_flush(cx, &self.hub.counters)).is_err() {
-                return Poll::Ready(());
-            }
-            self.conn.shut_down_writing();
-            self.written = true;
-        }
-        // Closing with unread bytes would reset the connection and take the close frame with it.
-        let mut ignored = [0; 4096];
-        for _ in 0..BUDGET {
-            match self.conn.read(&mut ignored) {
-                Ok(0) => return Poll::Ready(()),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if ready!(self.conn.poll_readable(cx)).is_err() {
-                        return Poll::Ready(());
-                    }
-                }
-                Err(_) => return Poll::Ready(()),
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
