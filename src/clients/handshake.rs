@@ -13,14 +13,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::failure::{Failure, Reason, Stage};
 use super::stream::Stream;
+use super::upgrade::upgrade;
 use crate::care::Secret;
 use crate::clock;
 use crate::protocol::graphql_transport_ws::{Dialect, Message as Said, SUBPROTOCOL};
@@ -116,7 +115,7 @@ impl Endpoint {
         stages.tcp = began.elapsed();
         let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(tcp)) };
         let began = clock::now();
-        match timeout(self.timeouts.connect, connector.connect(name.clone(), tcp)).await {
+        match timeout(self.timeouts.connect, Box::pin(connector.connect(name.clone(), tcp))).await {
             Err(_) => Err(refuse(Stage::Tls, Reason::Timeout)),
             Ok(Err(e)) => Err(self.refuse_io(Stage::Tls, &e)),
             Ok(Ok(tls)) => {
@@ -157,9 +156,9 @@ impl Endpoint {
             let value = HeaderValue::from_str(value.reveal()).map_err(|e| failed(&e.into()))?;
             headers.insert(name.clone(), value);
         }
-        let (socket, response) =
-            client_async_with_config(request, stream, Some(self.config)).await.map_err(|e| failed(&e))?;
-        if chosen(&response) == Some(SUBPROTOCOL) {
+        let (socket, headers) = upgrade(stream, request, self.config).await.map_err(|e| failed(&e))?;
+        let chosen = headers.get(http::header::SEC_WEBSOCKET_PROTOCOL);
+        if chosen.map(HeaderValue::as_bytes) == Some(SUBPROTOCOL.as_bytes()) {
             Ok(socket)
         } else {
             Err(refuse(Stage::Upgrade, Reason::Subprotocol))
@@ -231,10 +230,6 @@ impl Endpoint {
 
 fn refuse(stage: Stage, reason: Reason) -> Refusal {
     Refusal { failure: Failure::new(stage, reason), text: String::new() }
-}
-
-fn chosen(response: &Response) -> Option<&str> {
-    response.headers().get(http::header::SEC_WEBSOCKET_PROTOCOL)?.to_str().ok()
 }
 
 async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {

@@ -18,3 +18,4 @@ pub mod stream;
 mod subscriber;
 pub mod tally;
 mod timer;
+mod upgrade;
