@@ -161,6 +161,7 @@ pub(crate) fn sample() -> Report {
         waves: Some(waves()),
         rounds: Some(Rounds {
             completed: 2,
+            each: Vec::new(),
             server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },
         }),
     }
