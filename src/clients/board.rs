@@ -3,7 +3,7 @@
 //! Rare things only. Nothing here is touched per message except the roster, once per publish.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::clock::RunClock;
 use crate::ledger::{Roster, Streams};
@@ -41,6 +41,9 @@ pub struct Board {
     pub obligations: AtomicU64,
     /// Events whose acknowledgement is still open.
     pub unacked: AtomicU64,
+    /// Whether latencies are being measured: from the start of the first phase until everything has arrived. The
+    /// generator's own lateness counts against it only then; while 10,000 handshakes run at once it is always late.
+    pub measuring: AtomicBool,
 }
 
 impl Board {
@@ -64,6 +67,7 @@ impl Board {
             events_sent: AtomicU64::new(0),
             obligations: AtomicU64::new(0),
             unacked: AtomicU64::new(0),
+            measuring: AtomicBool::new(false),
         }
     }
 

@@ -396,7 +396,13 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = ticks.tick().await;
-        shard.state.borrow_mut().latency.loop_lag.record(due.elapsed());
+        let latency = &mut shard.state.borrow_mut().latency;
+        let lag = if shard.plan.board.measuring.load(Relaxed) {
+            &mut latency.loop_lag
+        } else {
+            &mut latency.setup_lag
+        };
+        lag.record(due.elapsed());
         shard.expire_unconfirmed();
         shard.publish_counts(&snapshot);
     }
@@ -411,6 +417,9 @@ async fn canary(shard: Rc<Shard>) {
         ticks.tick().await;
         let began = clock::now();
         tokio::task::yield_now().await;
+        if !shard.plan.board.measuring.load(Relaxed) {
+            continue;
+        }
         shard.state.borrow_mut().latency.drain.record_corrected(began.elapsed(), CANARY);
     }
 }

@@ -54,6 +54,8 @@ pub struct LatencySet {
     pub drain: Recorder,
     /// How late the event loop woke up.
     pub loop_lag: Recorder,
+    /// The same while connections were set up.
+    pub setup_lag: Recorder,
     /// Deliveries of the whole run.
     delivered: Delivered,
     /// Deliveries since the timeline last took them, from due.
@@ -80,6 +82,7 @@ impl LatencySet {
             send_lag: FINE,
             drain: FINE,
             loop_lag: FINE,
+            setup_lag: FINE,
             delivered: Delivered::new(Precision::Fine),
             interval: Recorder::new(Precision::Coarse),
             slices: vec![Delivered::new(Precision::Coarse); cohorts * phases],
@@ -147,6 +150,7 @@ impl LatencySet {
         self.send_lag.merge(&other.send_lag);
         self.drain.merge(&other.drain);
         self.loop_lag.merge(&other.loop_lag);
+        self.setup_lag.merge(&other.setup_lag);
         self.delivered.merge(&other.delivered);
         self.interval.merge(&other.interval);
         for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {

@@ -645,8 +645,11 @@ pub struct Generator {
     pub reasons: Vec<String>,
     /// How late events were sent although the connection could be written.
     pub send_lag_p99_us: Option<u64>,
-    /// How late the event loop woke up.
+    /// How late the event loop woke up while events were published.
     pub loop_lag_p99_us: Option<u64>,
+    /// The same while connections were set up: our own part of the latencies of connecting.
+    #[serde(default)]
+    pub setup_lag_p99_us: Option<u64>,
     /// How long the last message of a readiness batch waited for our own processing.
     pub drain_p99_us: Option<u64>,
     /// CPU time of the busiest phase / wall time, per generator thread; 1: a thread was busy all the time.

@@ -142,6 +142,7 @@ pub(crate) fn sample() -> Report {
             health: Health::Ok,
             send_lag_p99_us: Some(61),
             loop_lag_p99_us: Some(950),
+            setup_lag_p99_us: Some(21_000),
             drain_p99_us: Some(1_100),
             cpu_share: Some(0.71),
             ..Generator::default()
@@ -160,6 +161,7 @@ pub(crate) fn sample() -> Report {
         }],
         waves: Some(waves()),
         rounds: Some(Rounds {
+            each: Vec::new(),
             completed: 2,
             each: Vec::new(),
             server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },

@@ -246,12 +246,13 @@ pub(super) fn generator(g: &Generator) -> String {
         Health::Invalid => "invalid, nothing can be judged",
     };
     let of =
-        |name: &str, us: Option<u64>| format!("{name} p99 {}", us.map_or_else(|| NOTHING.to_owned(), micros));
+        |name: &str, us: Option<u64>| format!("{name} {}", us.map_or_else(|| NOTHING.to_owned(), micros));
     format!(
-        "{health} · {} · {} · {} · cpu {}",
-        of("send lag", g.send_lag_p99_us),
-        of("loop lag", g.loop_lag_p99_us),
+        "{health} · p99 late: {}, {}, {}, {} · cpu {}",
+        of("send", g.send_lag_p99_us),
+        of("loop", g.loop_lag_p99_us),
         of("drain", g.drain_p99_us),
+        of("set-up", g.setup_lag_p99_us),
         g.cpu_share.map_or_else(|| NOTHING.to_owned(), ratio)
     )
 }

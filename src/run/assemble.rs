@@ -278,6 +278,7 @@ fn generator(report: &mut Report, fleet: &FleetResult, busiest: Option<(Duration
     generator.send_lag_p99_us = fleet.publisher.latency.send_lag.quantile_us(0.99);
     generator.loop_lag_p99_us =
         latency.loop_lag.quantile_us(0.99).max(fleet.publisher.latency.loop_lag.quantile_us(0.99));
+    generator.setup_lag_p99_us = latency.setup_lag.quantile_us(0.99);
     generator.drain_p99_us = latency.drain.quantile_us(0.99);
     generator.cpu_share =
         busiest.filter(|(_, wall)| !wall.is_zero()).map(|(cpu, wall)| cpu.as_secs_f64() / wall.as_secs_f64());

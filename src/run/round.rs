@@ -287,6 +287,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             let start_ns = self.watch.clock.now_ns();
             let began = clock::now();
             self.fleet.board().phase_starts[index].store(start_ns, Relaxed);
+            self.fleet.board().measuring.store(true, Relaxed);
             self.watch.stage(format!("phase {}", phase.name), &self.fleet);
             self.fleet.publish(|o| o.phase = Some((index, start_ns)));
             let limit = phase_limit(&plan, index);
@@ -338,6 +339,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             (c.satisfied >= owed && board.unacked.load(Relaxed) == 0) || silent
         };
         let waited = self.watch.until_even_stopping(&self.fleet, limit, done).await;
+        self.fleet.board().measuring.store(false, Relaxed);
         if waited == Waited::TimedOut {
             self.watch.give_up("drain");
         }
