@@ -17,4 +17,5 @@ pub mod source;
 pub mod stream;
 mod subscriber;
 pub mod tally;
+mod task;
 mod timer;

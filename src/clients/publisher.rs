@@ -20,6 +20,7 @@ use super::http_link::{self, HttpEndpoint};
 use super::link;
 use super::source::{Events, Probes, PublishOrders, Source, What};
 use super::tally::Failures;
+use super::task::pass_on;
 use crate::ledger::StreamId;
 use crate::metrics::{LatencySet, thread_time};
 use crate::scenarios::plan::Plan;
@@ -192,7 +193,8 @@ async fn drive(
         }
         tokio::select! {
             changed = orders.changed() => if changed.is_err() { break },
-            Some(_) = links.join_next() => {}
+            Some(ended) = links.join_next() => pass_on(ended),
+            Some(ended) = helpers.join_next() => pass_on(ended),
         }
     }
     links.shutdown().await;

@@ -22,6 +22,7 @@ use super::handshake::Endpoint;
 use super::pace::Timetable;
 use super::subscriber;
 use super::tally::GroupTally;
+use super::task::pass_on;
 use crate::clock;
 use crate::ledger::{End, ShardLedger};
 use crate::metrics::{LatencySet, Precision, Recorder, thread_time};
@@ -319,7 +320,8 @@ async fn drive(
             Some((seat, permit)) = offered.recv() => {
                 connections.spawn_local(subscriber::connection(Rc::clone(&shard), seat, permit));
             }
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => pass_on(ended),
+            Some(ended) = helpers.join_next() => pass_on(ended),
         }
     }
     openers.shutdown().await;
@@ -396,13 +398,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = ticks.tick().await;
-        let latency = &mut shard.state.borrow_mut().latency;
-        let lag = if shard.plan.board.measuring.load(Relaxed) {
-            &mut latency.loop_lag
-        } else {
-            &mut latency.setup_lag
-        };
-        lag.record(due.elapsed());
+        shard.note_lag(due.elapsed());
         shard.expire_unconfirmed();
         shard.publish_counts(&snapshot);
     }
@@ -433,6 +429,12 @@ impl Shard {
         // Woken outside the borrow: a waker may run arbitrary code.
         let wakers: Vec<Waker> = self.state.borrow().wakers.iter().flatten().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    fn note_lag(&self, lag: Duration) {
+        let latency = &mut self.state.borrow_mut().latency;
+        let measuring = self.plan.board.measuring.load(Relaxed);
+        if measuring { &mut latency.loop_lag } else { &mut latency.setup_lag }.record(lag);
     }
 
     fn publish_counts(&self, snapshot: &Mutex<Snapshot>) {

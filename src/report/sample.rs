@@ -163,7 +163,6 @@ pub(crate) fn sample() -> Report {
         rounds: Some(Rounds {
             each: Vec::new(),
             completed: 2,
-            each: Vec::new(),
             server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },
         }),
     }
