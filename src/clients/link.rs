@@ -39,9 +39,10 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
             return desk.lost(seat, &Refusal { failure, text: e.to_string() });
         }
     };
-    let socket = match desk.endpoint.open().await {
-        Ok((socket, _)) => socket,
-        Err(refusal) => return desk.lost(seat, &refusal),
+    let socket = match desk.closing.run_until_cancelled(desk.endpoint.open()).await {
+        Some(Ok((socket, _))) => socket,
+        Some(Err(refusal)) => return desk.lost(seat, &refusal),
+        None => return,
     };
     desk.ready(seat);
     let in_flight = InFlight::new(seat.first_id);

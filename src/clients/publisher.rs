@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::handshake::{Endpoint, Refusal};
@@ -113,6 +114,8 @@ pub(super) struct Desk {
     pub orders: Cell<PublishOrders>,
     pub result: RefCell<PublisherResult>,
     pub seats: RefCell<Vec<SeatState>>,
+    /// Cancelled when closing is ordered: for connections that have not come so far as to follow orders.
+    pub closing: CancellationToken,
 }
 
 /// What the thread knows of one connection.
@@ -159,6 +162,7 @@ pub fn run(
             unacked: Vec::new(),
         }),
         seats: RefCell::default(),
+        closing: CancellationToken::new(),
     });
     runtime.block_on(local.run_until(drive(Rc::clone(&desk), plan, orders, Arc::clone(snapshot))));
     drop(local);
@@ -188,6 +192,9 @@ async fn drive(
         let now = *orders.borrow_and_update();
         desk.orders.set(now);
         desk.wake_all();
+        if now.close {
+            desk.closing.cancel();
+        }
         if now.abort || (now.close && links.is_empty()) {
             break;
         }
