@@ -278,8 +278,8 @@ impl Done<'_> {
         match session::run(Arc::new(plan), settings, stop, &mut progress).await {
             Ok(report) => self.keep(report),
             Err(e) => {
-                say(&format!("error: {e}"));
                 self.outcomes.push(outcome_of(&e));
+                say(&format!("error: {:#}", anyhow::Error::from(e)));
                 Ok(())
             }
         }

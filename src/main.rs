@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use stressctl::cli::Cli;
 use stressctl::commands::{code_of, execute};
+use stressctl::scenarios::problem::Problems;
 
 #[allow(clippy::print_stderr, reason = "the last words of a failed command")]
 fn main() -> ExitCode {
@@ -15,7 +16,9 @@ fn main() -> ExitCode {
     match execute(&cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Problems of a file bring the word, for each of them.
+            let word = if error.is::<Problems>() { "" } else { "error: " };
+            eprintln!("{word}{error:#}");
             ExitCode::from(code_of(&error))
         }
     }

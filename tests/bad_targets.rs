@@ -42,6 +42,11 @@ fn load_fails_as(manner: Manner, name: &str) {
     let established = name.starts_with("open.") || name.starts_with("confirm.");
     assert_eq!(report["connections"]["established"], if established { 5 } else { 0 });
     assert_eq!(report["errors"]["unexplained"], 0);
+    // The publisher and the prober are no subscribers: what became of them is said apart.
+    let aside = if established { json!({}) } else { json!({ name: 1 }) };
+    assert_eq!(report["groups"]["feed"]["connections"]["failed"], aside);
+    let prober = if established { json!(null) } else { aside };
+    assert_eq!(report["groups"]["prober"]["connections"]["failed"], prober);
 }
 
 /// The one connection before the load must be refused, with these words for stage and reason.
@@ -83,7 +88,7 @@ load! {
     no_ack: Manner::NeverAcks => "init.timeout";
     closed_for_ack: Manner::ClosesInit { code: 4400, reason: "bad request" } => "init.close-4400";
     dropped_for_ack: Manner::DropsInit => "init.closed";
-    garbage_for_ack: Manner::GarbageForAck => "init.invalid";
+    garbage_for_ack: Manner::GarbageForAck => "init.invalid-message";
     closed_when_open: Manner::ClosesOpen { code: 4403, reason: "forbidden" } => "open.close-4403";
     reset_when_open: Manner::ResetsOpen => "open.reset";
     dropped_when_open: Manner::DropsOpen => "open.closed";

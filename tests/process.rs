@@ -5,7 +5,7 @@ mod common;
 use std::thread;
 use std::time::Duration;
 
-use common::bad::Server;
+use common::bad::{Manner, Server};
 use common::binary::{Finished, Running, Stressctl, wait_until};
 use common::proc::{Process, descendants};
 use rustix::process::Signal;
@@ -104,6 +104,27 @@ fn the_first_signal_is_answered_at_once_and_the_second_ends_it() {
     let finished = running.finish();
     assert!(second.elapsed() < Duration::from_secs(1), "{:?}", second.elapsed());
     assert_ne!(finished.code(), Some(0));
+    // In a hurry, but not without a word about what has been seen.
+    let report = finished.report("long");
+    assert_eq!(report["run"]["interrupted"], true);
+    assert_eq!(report["connections"]["established"], CONNECTIONS);
+    assert_eq!(report["connections"]["dropped_unexpectedly"], 0);
+}
+
+/// Nothing is owed yet, so there is nothing to drain.
+#[test]
+fn a_signal_while_connecting_ends_it() {
+    let server = Server::bad_after_preflight(Manner::Silent);
+    let file = LONG.to_owned() + &server.target();
+    let mut running = Stressctl::run(&["--target", "bad", "--scenario", "long"]).scenarios(&file).start();
+    running.wait_until("connecting", |running| running.stderr().contains("connecting"));
+    running.signal_group(Signal::INT);
+    let first = stressctl::clock::now();
+    let finished = running.finish().exits(3);
+    assert!(first.elapsed() < Duration::from_secs(5), "{:?}", first.elapsed());
+    let report = finished.report("long");
+    assert_eq!(report["run"]["stop_reason"], "interrupted");
+    assert_eq!(report["verdict"], "inconclusive");
 }
 
 #[test]

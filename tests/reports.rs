@@ -78,7 +78,7 @@ fn stdout_is_what_was_asked_for() {
     assert_eq!(printed, read(&dir.path().join("tiny.json")));
 
     let text = run_into(dir.path(), &["--output", "text"]);
-    assert!(text.stdout.contains("tiny") && text.stdout.contains("pass"), "{}", text.stdout);
+    assert!(text.stdout.contains("tiny") && text.stdout.contains("PASS"), "{}", text.stdout);
     assert!(!text.stdout.contains('\u{1b}'), "NO_COLOR is set");
 }
 

@@ -36,9 +36,10 @@ pub struct HttpEndpoint {
 pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source, http: HttpEndpoint) {
     desk.result.borrow_mut().links[seat.group].attempted += 1;
     let mut drivers = JoinSet::new();
-    let mut sender = match connect(&http, &mut drivers).await {
-        Ok(sender) => sender,
-        Err(refusal) => return desk.lost(seat, &refusal),
+    let mut sender = match desk.closing.run_until_cancelled(connect(&http, &mut drivers)).await {
+        Some(Ok(sender)) => sender,
+        Some(Err(refusal)) => return desk.lost(seat, &refusal),
+        None => return,
     };
     let Ok(mut timer) = PreciseTimer::new() else {
         return desk.lost(seat, &refusal(Stage::Tcp, Reason::NoFile, String::new()));

@@ -39,9 +39,10 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
             return desk.lost(seat, &Refusal { failure, text: e.to_string() });
         }
     };
-    let socket = match desk.endpoint.open().await {
-        Ok((socket, _)) => socket,
-        Err(refusal) => return desk.lost(seat, &refusal),
+    let socket = match desk.closing.run_until_cancelled(desk.endpoint.open()).await {
+        Some(Ok((socket, _))) => socket,
+        Some(Err(refusal)) => return desk.lost(seat, &refusal),
+        None => return,
     };
     desk.ready(seat);
     let in_flight = InFlight::new(seat.first_id);
@@ -54,7 +55,8 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
         timer,
         unflushed: 0,
         dirty: false,
-        blocked_ns: 0,
+        blocked: false,
+        unblocked_ns: 0,
         replies: Vec::new(),
         closing: false,
         said: None,
@@ -88,9 +90,11 @@ struct Link {
     /// Messages handed over since the last flush began.
     unflushed: u32,
     dirty: bool,
-    /// The last time the socket would not take what it was given: what was due before is late because of the
-    /// target, not because of us.
-    blocked_ns: u64,
+    /// The socket does not take what it was given.
+    blocked: bool,
+    /// When it took everything again: until then what was due is late because of the target, from then on because
+    /// of us.
+    unblocked_ns: u64,
     replies: Vec<String>,
     closing: bool,
     said: Option<Refusal>,
@@ -260,8 +264,8 @@ impl Link {
         self.desk.endpoint.dialect.publish(id, &channel, payload, &mut self.text);
         self.in_flight.open(Sent { what: outgoing.what, sent_ns: now_ns });
         self.desk.sent(outgoing.what, now_ns);
-        if outgoing.what != What::Probe && self.blocked_ns < outgoing.token.due_ns {
-            self.desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns));
+        if outgoing.what != What::Probe && !self.blocked {
+            self.desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns.max(self.unblocked_ns)));
         }
         self.hand_over(Message::text(self.text.as_str()))
     }
@@ -279,9 +283,13 @@ impl Link {
         if Pin::new(&mut self.socket).poll_flush(cx)?.is_ready() {
             self.dirty = false;
             self.unflushed = 0;
+            if self.blocked {
+                self.blocked = false;
+                self.unblocked_ns = self.desk.board.clock.now_ns();
+            }
             return Ok(Poll::Ready(()));
         }
-        self.blocked_ns = self.desk.board.clock.now_ns();
+        self.blocked = true;
         Ok(Poll::Pending)
     }
 

@@ -17,5 +17,6 @@ pub mod source;
 pub mod stream;
 mod subscriber;
 pub mod tally;
+mod task;
 mod timer;
 mod upgrade;

@@ -13,14 +13,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
 use super::link;
-use super::shard::surface;
 use super::source::{Events, Probes, PublishOrders, Source, What};
 use super::tally::Failures;
+use super::task::pass_on;
 use crate::ledger::StreamId;
 use crate::metrics::{LatencySet, thread_time};
 use crate::scenarios::plan::Plan;
@@ -113,6 +114,8 @@ pub(super) struct Desk {
     pub orders: Cell<PublishOrders>,
     pub result: RefCell<PublisherResult>,
     pub seats: RefCell<Vec<SeatState>>,
+    /// Cancelled when closing is ordered: for connections that have not come so far as to follow orders.
+    pub closing: CancellationToken,
 }
 
 /// What the thread knows of one connection.
@@ -159,6 +162,7 @@ pub fn run(
             unacked: Vec::new(),
         }),
         seats: RefCell::default(),
+        closing: CancellationToken::new(),
     });
     runtime.block_on(local.run_until(drive(Rc::clone(&desk), plan, orders, Arc::clone(snapshot))));
     drop(local);
@@ -188,13 +192,16 @@ async fn drive(
         let now = *orders.borrow_and_update();
         desk.orders.set(now);
         desk.wake_all();
+        if now.close {
+            desk.closing.cancel();
+        }
         if now.abort || (now.close && links.is_empty()) {
             break;
         }
         tokio::select! {
             changed = orders.changed() => if changed.is_err() { break },
-            Some(ended) = links.join_next() => surface(ended),
-            Some(ended) = helpers.join_next() => surface(ended),
+            Some(ended) = links.join_next() => pass_on(ended),
+            Some(ended) = helpers.join_next() => pass_on(ended),
         }
     }
     links.shutdown().await;

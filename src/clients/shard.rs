@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinError, JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,7 @@ use super::handshake::Endpoint;
 use super::pace::Timetable;
 use super::subscriber;
 use super::tally::GroupTally;
+use super::task::pass_on;
 use crate::clock;
 use crate::ledger::{End, ShardLedger};
 use crate::metrics::{LatencySet, Precision, Recorder, thread_time};
@@ -319,9 +320,9 @@ async fn drive(
             Some((seat, permit)) = offered.recv() => {
                 connections.spawn_local(subscriber::connection(Rc::clone(&shard), seat, permit));
             }
-            Some(ended) = connections.join_next() => surface(ended),
-            Some(ended) = openers.join_next() => surface(ended),
-            Some(ended) = helpers.join_next() => surface(ended),
+            Some(ended) = connections.join_next() => pass_on(ended),
+            Some(ended) = openers.join_next() => pass_on(ended),
+            Some(ended) = helpers.join_next() => pass_on(ended),
         }
     }
     openers.shutdown().await;
@@ -329,13 +330,6 @@ async fn drive(
     helpers.shutdown().await;
     shard.close_books();
     shard.publish_counts(&snapshot);
-}
-
-/// A task that panicked is a bug; it takes its thread with it, so that the run ends and says so.
-pub(super) fn surface(ended: Result<(), JoinError>) {
-    if let Some(panic) = ended.err().and_then(|e| e.try_into_panic().ok()) {
-        std::panic::resume_unwind(panic);
-    }
 }
 
 type Permit = Option<tokio::sync::OwnedSemaphorePermit>;
@@ -441,8 +435,7 @@ impl Shard {
     fn note_lag(&self, lag: Duration) {
         let latency = &mut self.state.borrow_mut().latency;
         let measuring = self.plan.board.measuring.load(Relaxed);
-        let recorder = if measuring { &mut latency.loop_lag } else { &mut latency.setup_lag };
-        recorder.record(lag);
+        if measuring { &mut latency.loop_lag } else { &mut latency.setup_lag }.record(lag);
     }
 
     fn publish_counts(&self, snapshot: &Mutex<Snapshot>) {

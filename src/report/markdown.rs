@@ -130,13 +130,18 @@ fn figures(out: &mut String, report: &Report) {
     }
 
     line(out, "### Failures by reason");
-    if report.connections.failed.is_empty() {
+    let publishing = report.groups.iter().filter(|(_, group)| words::publishes(group));
+    let all = std::iter::once(("subscribers", &report.connections))
+        .chain(publishing.map(|(name, group)| (name.as_str(), &group.connections)));
+    let mut failed: Vec<_> =
+        all.flat_map(|(who, c)| c.failed.iter().map(move |(why, n)| (who, why, *n))).collect();
+    failed.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
+    if failed.is_empty() {
         line(out, "None.");
     } else {
-        let mut failed: Vec<_> = report.connections.failed.iter().collect();
-        failed.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-        let rows: Vec<_> = failed.into_iter().map(|(why, n)| [code(why), count(*n)]).collect();
-        table(out, &["Stage and reason", "Connections"], "lr", &rows);
+        let rows: Vec<_> =
+            failed.into_iter().map(|(who, why, n)| [code(why), escape(who), count(n)]).collect();
+        table(out, &["Stage and reason", "Of", "Times"], "llr", &rows);
     }
 }
 

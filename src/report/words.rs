@@ -49,7 +49,17 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     facts.push(("Errors", errors(&report.errors)));
     facts.extend(report.faults.iter().map(|(name, f)| ("Fault", fault(name, f))));
     facts.push(("Failures", failures(&report.connections.failed)));
+    let others =
+        report.groups.iter().filter(|(_, group)| publishes(group) && !group.connections.failed.is_empty());
+    facts.extend(others.map(|(name, group)| {
+        ("Failures", format!("of {}: {}", human::clean(name), failures(&group.connections.failed)))
+    }));
     facts
+}
+
+/// Whether a group's failures are not among those of the whole, which are about subscribing clients.
+pub(super) fn publishes(group: &Slice) -> bool {
+    group.subscriptions.requested == 0
 }
 
 fn connections(c: &Connections) -> Vec<Fact> {

@@ -21,6 +21,8 @@ use crate::scenarios::plan::{Pace, Plan};
 const LATE_US: u64 = 100_000;
 /// A thread that is busy for more than this share of the time has no room to be on time.
 const BUSY: f64 = 0.95;
+/// The group of the one connection that publishes probes; no scenario can have one of this name.
+const PROBER: &str = "prober";
 /// Names of failures in one report.
 const FAILURE_NAMES: usize = 64;
 
@@ -36,7 +38,6 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         fleet.groups.iter(),
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
-    add_failures(&mut report.connections, fleet.publisher.links.iter().map(|l| &l.failures));
     report.subscriptions = subscriptions(plan, fleet.groups.iter(), peak_active, &fleet.board);
     report.published = published(fleet.publisher.groups.iter().flatten());
     report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
@@ -83,6 +84,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         };
         report.groups.insert(group.name.clone(), slice);
     }
+    report.groups.extend(prober(&fleet.publisher.links));
     report.phases = phase_reports(plan, &phases, tallies, &totals, &fleet.latency);
     fill_timeline(report, &totals);
     sums(&totals.all(), totals.receipts(), obligations)
@@ -128,6 +130,13 @@ fn link_connections(planned: u64, link: &LinkTally) -> Connections {
     };
     add_failures(&mut connections, std::iter::once(&link.failures));
     connections
+}
+
+/// The connection that publishes probes is nobody's business unless it failed.
+fn prober(links: &[LinkTally]) -> Option<(String, Slice)> {
+    let link = links.last().filter(|link| link.failures.total() > 0)?;
+    let slice = Slice { connections: link_connections(1, link), ..Slice::default() };
+    Some((PROBER.to_owned(), slice))
 }
 
 /// The list of names is closed and short; should a server find more ways to refuse, the rarest share one name.

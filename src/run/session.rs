@@ -311,7 +311,9 @@ fn keep_gravest(last: &mut [Judgement], earlier: Vec<Judgement>) {
 
 impl From<&Report> for crate::verdict::Outcome {
     fn from(report: &Report) -> Self {
-        if report.run.stop_reason.starts_with("internal") {
+        // Whatever stopped the run: figures that contradict each other are a bug of ours.
+        let invalid = report.generator.health == Health::Invalid;
+        if invalid || report.run.stop_reason.starts_with("internal") {
             return Self::Internal;
         }
         match report.verdict {
@@ -326,6 +328,7 @@ impl From<&Report> for crate::verdict::Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::{Outcome, exit_code};
 
     fn judged(id: &str, verdict: Verdict) -> Judgement {
         Judgement { id: id.to_owned(), verdict, why: Some("because".to_owned()), ..Judgement::default() }
@@ -342,6 +345,26 @@ mod tests {
         keep_gravest(&mut last, earlier);
         assert_eq!((last[0].verdict, last[1].verdict), (Verdict::Fail, Verdict::Inconclusive));
         assert_eq!(last[0].why.as_deref(), Some("in round 1: because"));
+    }
+
+    #[test]
+    fn figures_that_contradict_each_other_are_a_bug_whatever_stopped_the_run() {
+        let code = |report: &Report| exit_code(&[Outcome::from(report)]);
+        let mut report = Report { verdict: Verdict::Pass, ..Report::default() };
+        assert_eq!(code(&report), 0);
+        for reason in [StopReason::Completed, StopReason::Interrupted, StopReason::TargetLost] {
+            report.run.stop_reason = reason.to_string();
+            for (verdict, expected) in [(Verdict::Fail, 1), (Verdict::Inconclusive, 3)] {
+                report.verdict = verdict;
+                report.generator.health = Health::Limited;
+                assert_eq!(code(&report), expected);
+                report.generator.health = Health::Invalid;
+                assert_eq!(code(&report), 70);
+            }
+        }
+        report.generator.health = Health::Ok;
+        report.run.stop_reason = StopReason::Internal("a load thread panicked".into()).to_string();
+        assert_eq!(code(&report), 70);
     }
 
     #[test]

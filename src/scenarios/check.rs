@@ -24,7 +24,8 @@ const LARGEST: u64 = 1 << 30;
 const MOST: u64 = 10_000_000;
 
 /// Names that mean something in conditions and reports.
-const RESERVED: [&str; 7] = ["setup", "main", "drain", "closed", "victims", "bystanders", "predicted"];
+const RESERVED: [&str; 8] =
+    ["setup", "main", "drain", "closed", "victims", "bystanders", "prober", "predicted"];
 
 /// The three kinds of conditions, parsed.
 #[derive(Debug, Clone, Default)]

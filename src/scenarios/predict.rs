@@ -30,7 +30,7 @@ impl Plan {
     }
 
     /// Metric path (`ledger.delivered`, `clients.ledger.delivered`, `ledger.delivered in PHASE`) → the value this
-    /// plan leads to if nothing is lost, over all rounds, where the plan knows it.
+    /// plan leads to in each round if nothing is lost, where the plan knows it.
     #[must_use]
     pub fn predict(&self) -> BTreeMap<String, f64> {
         let mut predicted = BTreeMap::new();
@@ -50,13 +50,12 @@ impl Plan {
     }
 
     fn put(&self, predicted: &mut BTreeMap<String, f64>, counts: &PhaseCounts, suffix: &str) {
-        let rounds = f64::from(self.rounds);
         let mut put = |metric: String, value: f64| predicted.insert(format!("{metric}{suffix}"), value);
         for name in ["attempted", "sent", "acked"] {
-            put(format!("published.{name}"), counts.events as f64 * rounds);
+            put(format!("published.{name}"), counts.events as f64);
         }
         for name in ["obligations", "delivered"] {
-            put(format!("ledger.{name}"), counts.owed.iter().sum::<f64>() * rounds);
+            put(format!("ledger.{name}"), counts.owed.iter().sum::<f64>());
         }
         if let Some(seconds) = counts.seconds.filter(|seconds| *seconds > 0.0) {
             put("published.rate".to_owned(), counts.events as f64 / seconds);
@@ -65,7 +64,7 @@ impl Plan {
         if suffix.is_empty() {
             for (group, owed) in self.subscribers.iter().zip(&counts.owed) {
                 for name in ["obligations", "delivered"] {
-                    put(format!("{}.ledger.{name}", group.name), *owed * rounds);
+                    put(format!("{}.ledger.{name}", group.name), *owed);
                 }
             }
         }

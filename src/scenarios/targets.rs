@@ -141,8 +141,12 @@ fn parse_url(text: &str, schemes: &[&str]) -> Result<Uri, String> {
         schemes.iter().map(|s| format!("{s}://HOST[:PORT][/PATH]")).collect::<Vec<_>>().join(" or ");
     let url: Uri = text.parse().map_err(|e| format!("not a URL ({e}): write {allowed}"))?;
     let scheme = url.scheme_str().unwrap_or_default();
-    if !schemes.contains(&scheme) || url.host().is_none_or(str::is_empty) {
-        return Err(format!("not a URL that can be used here: write {allowed}"));
+    if !schemes.contains(&scheme) {
+        let what = if scheme.is_empty() { "no scheme".to_owned() } else { format!("the scheme `{scheme}`") };
+        return Err(format!("not a URL that can be used here, with {what}: write {allowed}"));
+    }
+    if url.host().is_none_or(str::is_empty) {
+        return Err(format!("not a URL that can be used here, without a host: write {allowed}"));
     }
     Ok(url)
 }

@@ -1,7 +1,8 @@
 //! All judgements of a report → its verdict, and why.
 
 use super::{Evidence, claims, judge};
-use crate::report::model::{Health, Report, Verdict};
+use crate::report::human;
+use crate::report::model::{Health, PhaseReport, Report, Verdict};
 use crate::scenarios::condition::Condition;
 
 impl Verdict {
@@ -81,11 +82,25 @@ fn circumstances(report: &Report) -> Vec<String> {
     } else if !matches!(report.run.stop_reason.as_str(), "" | "completed" | "target-lost") {
         found.push(format!("the run was stopped early: {}", report.run.stop_reason));
     }
+    found.extend(report.phases.iter().filter_map(|phase| slow_publishing(report, phase)));
     found.extend(report.run.timed_out.iter().map(|wait| format!("the {wait} deadline passed")));
     if report.expectations.iter().all(|judgement| judgement.verdict == Verdict::NotApplicable) {
         found.push("nothing was judged: no expectation applies".to_owned());
     }
     found
+}
+
+/// Whether a phase's events took far longer to publish than they should: more than twice as long and a second. Be it
+/// the generator or the target that would not take them, the load that was planned has not occurred.
+fn slow_publishing(report: &Report, phase: &PhaseReport) -> Option<String> {
+    let planned = *report.predicted.get(&format!("published.rate in {}", phase.name))?;
+    let reached = phase.published.rate?;
+    let seconds = |rate: f64| phase.published.sent.saturating_sub(1) as f64 / rate;
+    let too_slow = seconds(reached) > 2.0 * seconds(planned) + 1.0;
+    too_slow.then(|| {
+        let (reached, planned) = (human::number(reached.round()), human::number(planned.round()));
+        format!("the planned load was not reached in {}: {reached}/s of {planned}/s published", phase.name)
+    })
 }
 
 fn with_reasons(what: &str, reasons: &[String]) -> String {

@@ -58,6 +58,18 @@ pub(crate) enum Manner {
     InvalidUtf8,
     /// Answers a subscribe with a message that is not JSON.
     GarbageMessage,
+    /// Answers `connection_init` a second late.
+    AcksLate,
+    /// Never delivers to the first so many subscriptions.
+    Deaf(u64),
+    /// Does not deliver the first so many deliveries of events; probes arrive.
+    Drops(u64),
+    /// Delivers the first so many deliveries of events twice.
+    Repeats(u64),
+    /// Changes the last byte of the first so many deliveries of events.
+    Corrupts(u64),
+    /// Says in its statistics that it has one connection more than it has.
+    Miscounts,
 }
 
 /// A running server.
@@ -156,6 +168,23 @@ variables = {{ c = "${{channel}}", p = "${{payload}}" }}
             self.url()
         )
     }
+
+    /// The same, with the server's statistics.
+    pub(crate) fn counted_target(&self) -> String {
+        format!(
+            r#"{}
+[targets.bad.statistics]
+url = "http://{}/stats"
+format = "json"
+connections = "/connections"
+subscriptions = "/subscriptions"
+published = "/published"
+delivered = "/delivered"
+"#,
+            self.target(),
+            self.address
+        )
+    }
 }
 
 impl Drop for Server {
@@ -237,6 +266,15 @@ impl Accept {
 }
 
 async fn serve(mut stream: TcpStream, session: Session) {
+    if session.manner != Manner::Silent && asks_for_statistics(&stream).await {
+        read_head(&mut stream).await;
+        let body = session.statistics();
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        // The client may be gone by now, which is its right.
+        let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        return finish(&mut stream).await;
+    }
     match session.manner {
         Manner::Silent => drain(&mut stream).await,
         Manner::ClosesUpgrade => {
@@ -278,6 +316,14 @@ async fn upgrade(
         Ok(response)
     };
     accept_hdr_async(stream, choose).await.ok()
+}
+
+/// Looks at the first bytes without taking them.
+async fn asks_for_statistics(stream: &TcpStream) -> bool {
+    const BEGINNING: &[u8] = b"GET /stats ";
+    let mut seen = [0; BEGINNING.len()];
+    // A request shorter than this is none for statistics; one in pieces does not occur on loopback.
+    stream.peek(&mut seen).await.is_ok_and(|n| &seen[..n] == BEGINNING)
 }
 
 /// Reads to the end of the request's head: an answer to unread data would arrive as a reset.

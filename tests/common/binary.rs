@@ -67,6 +67,22 @@ impl Stressctl {
         self
     }
 
+    /// Lets it open no more than so many files.
+    pub(crate) fn files(mut self, most: u32) -> Self {
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]);
+        limited.arg(self.command.get_program()).args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited.current_dir(self.dir.path()).stdin(Stdio::null()).process_group(0);
+        self.command = limited;
+        self
+    }
+
     /// How long it may take; a minute unless told.
     pub(crate) fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

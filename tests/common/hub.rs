@@ -16,6 +16,8 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use stressctl::ledger::{Found, Kind, find};
+
 use super::bad::Manner;
 
 /// Deliveries that wait for one connection before its publishers have to wait.
@@ -32,6 +34,10 @@ pub(crate) struct Hub {
     subscriptions: Mutex<HashMap<String, Vec<Subscription>>>,
     pub(crate) published: AtomicU64,
     pub(crate) subscribed: AtomicU64,
+    connections: AtomicU64,
+    delivered: AtomicU64,
+    /// Deliveries of events, wanted or done.
+    events: AtomicU64,
     /// Accept and acknowledge publishes and deliver none.
     pub(crate) mute: AtomicBool,
 }
@@ -48,9 +54,11 @@ impl Hub {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn subscribe(&self, channel: String, subscription: Subscription) {
-        self.subscribed.fetch_add(1, Relaxed);
-        self.subscriptions().entry(channel).or_default().push(subscription);
+    /// The first `deaf` subscriptions of all are counted and forgotten.
+    fn subscribe(&self, channel: String, subscription: Subscription, deaf: u64) {
+        if self.subscribed.fetch_add(1, Relaxed) >= deaf {
+            self.subscriptions().entry(channel).or_default().push(subscription);
+        }
     }
 
     fn unsubscribe(&self, connection: u64, id: Option<&str>) {
@@ -59,19 +67,50 @@ impl Hub {
         }
     }
 
-    async fn publish(&self, channel: &str, payload: &Value) {
+    async fn publish(&self, channel: &str, payload: &Value, manner: Manner) {
         self.published.fetch_add(1, Relaxed);
         if self.mute.load(Relaxed) {
             return;
         }
         let members = self.subscriptions().get(channel).cloned().unwrap_or_default();
+        let is_event = is_event(payload);
         for member in members {
+            let mut payload = payload.clone();
+            let number = if is_event { self.events.fetch_add(1, Relaxed) } else { u64::MAX };
+            let times = match manner {
+                Manner::Drops(first) if number < first => 0,
+                Manner::Repeats(first) if number < first => 2,
+                Manner::Corrupts(first) if number < first => {
+                    corrupt(&mut payload);
+                    1
+                }
+                _ => 1,
+            };
             let data = json!({ "data": { "event": { "payload": payload } } });
-            let message = json!({ "id": member.id, "type": "next", "payload": data });
-            // A subscriber that is gone is owed nothing.
-            let _ = member.outbox.send(message.to_string()).await;
+            let message = json!({ "id": member.id, "type": "next", "payload": data }).to_string();
+            for _ in 0..times {
+                // A subscriber that is gone is owed nothing.
+                let _ = member.outbox.send(message.clone()).await;
+                self.delivered.fetch_add(1, Relaxed);
+            }
         }
     }
+}
+
+/// Whether a payload is an event of the load, and no probe.
+fn is_event(payload: &Value) -> bool {
+    let kind = |found| match found {
+        Found::Intact(token) => Some(token.kind),
+        _ => None,
+    };
+    payload.as_str().is_some_and(|text| find(text).filter_map(kind).any(|kind| kind == Kind::Event))
+}
+
+/// Changes the last byte, which belongs to the filler.
+fn corrupt(payload: &mut Value) {
+    let text = payload.as_str().unwrap_or_default();
+    let (rest, last) = text.split_at(text.len() - 1);
+    *payload = json!(format!("{rest}{}", if last == "x" { "y" } else { "x" }));
 }
 
 /// Whether a connection goes on after a message.
@@ -91,9 +130,24 @@ impl Session {
     /// Serves the connection to its end, proper or not.
     pub(crate) async fn serve(self, mut socket: Socket) {
         let (outbox, inbox) = channel(OUTBOX);
+        self.hub.connections.fetch_add(1, Relaxed);
         // How a connection ends is for the client to judge.
         let _ = self.exchange(&mut socket, &outbox, inbox).await;
         self.hub.unsubscribe(self.connection, None);
+        self.hub.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// The server's own counts, as JSON.
+    pub(crate) fn statistics(&self) -> String {
+        let hub = &self.hub;
+        let too_many = u64::from(self.manner == Manner::Miscounts);
+        json!({
+            "connections": hub.connections.load(Relaxed) + too_many,
+            "subscriptions": hub.subscriptions().values().map(Vec::len).sum::<usize>(),
+            "published": hub.published.load(Relaxed),
+            "delivered": hub.delivered.load(Relaxed),
+        })
+        .to_string()
     }
 
     async fn exchange(
@@ -134,7 +188,8 @@ impl Session {
             Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
-                self.hub.publish(variables["c"].as_str().unwrap_or_default(), &variables["p"]).await;
+                let channel = variables["c"].as_str().unwrap_or_default();
+                self.hub.publish(channel, &variables["p"], self.manner).await;
                 let data = json!({ "data": { "publish": { "id": "1" } } });
                 say(socket, &json!({ "id": id, "type": "next", "payload": data })).await?;
                 say(socket, &json!({ "id": id, "type": "complete" })).await?;
@@ -144,7 +199,8 @@ impl Session {
                     let channel = variables["c"].as_str().unwrap_or_default().to_owned();
                     let connection = self.connection;
                     let subscription = Subscription { connection, id: id.to_owned(), outbox: outbox.clone() };
-                    self.hub.subscribe(channel, subscription);
+                    let deaf = if let Manner::Deaf(first) = self.manner { first } else { 0 };
+                    self.hub.subscribe(channel, subscription, deaf);
                 }
                 return self.subscribed(socket).await;
             }
@@ -160,6 +216,10 @@ impl Session {
             Manner::GarbageForAck => socket.send(Message::text("{\"type\":\"connection_")).await?,
             Manner::ClosesInit { code, reason } => return close(socket, code, reason).await,
             Manner::DropsInit => return drop_politely(socket).await,
+            Manner::AcksLate => {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                say(socket, &json!({ "type": "connection_ack" })).await?;
+            }
             _ => say(socket, &json!({ "type": "connection_ack" })).await?,
         }
         Ok(Next::Go)

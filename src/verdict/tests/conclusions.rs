@@ -66,6 +66,22 @@ fn circumstances_make_a_run_inconclusive() {
 }
 
 #[test]
+fn a_load_that_was_planned_and_did_not_occur_is_inconclusive() {
+    let with = |rate: f64, sent: u64| {
+        let mut report = healthy();
+        report.predicted.insert("published.rate in main".to_owned(), 3_000_000.0);
+        let published = Published { attempted: sent, sent, rate: Some(rate), ..Published::default() };
+        report.phases = vec![PhaseReport { name: "main".to_owned(), published, ..PhaseReport::default() }];
+        concluded(report, &[lost()], &[])
+    };
+    let why = "the planned load was not reached in main: 12,000/s of 3,000,000/s published".to_owned();
+    assert_eq!(with(12_000.0, 60_000), (Verdict::Inconclusive, vec![why]));
+    // A second is what any machine may hesitate.
+    assert_eq!(with(12_000.0, 6_000), (Verdict::Pass, vec![]));
+    assert_eq!(with(1_600_000.0, 60_000_000), (Verdict::Pass, vec![]));
+}
+
+#[test]
 fn claims_say_what_was_shown_and_what_was_not() {
     let mut report = healthy();
     report.scenario.scale = 0.02;
