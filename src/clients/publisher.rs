@@ -18,6 +18,7 @@ use super::board::Board;
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
 use super::link;
+use super::shard::surface;
 use super::source::{Events, Probes, PublishOrders, Source, What};
 use super::tally::Failures;
 use crate::ledger::StreamId;
@@ -192,7 +193,8 @@ async fn drive(
         }
         tokio::select! {
             changed = orders.changed() => if changed.is_err() { break },
-            Some(_) = links.join_next() => {}
+            Some(ended) = links.join_next() => surface(ended),
+            Some(ended) = helpers.join_next() => surface(ended),
         }
     }
     links.shutdown().await;

@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinError, JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -319,7 +319,9 @@ async fn drive(
             Some((seat, permit)) = offered.recv() => {
                 connections.spawn_local(subscriber::connection(Rc::clone(&shard), seat, permit));
             }
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => surface(ended),
+            Some(ended) = openers.join_next() => surface(ended),
+            Some(ended) = helpers.join_next() => surface(ended),
         }
     }
     openers.shutdown().await;
@@ -327,6 +329,13 @@ async fn drive(
     helpers.shutdown().await;
     shard.close_books();
     shard.publish_counts(&snapshot);
+}
+
+/// A task that panicked is a bug; it takes its thread with it, so that the run ends and says so.
+pub(super) fn surface(ended: Result<(), JoinError>) {
+    if let Some(panic) = ended.err().and_then(|e| e.try_into_panic().ok()) {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 type Permit = Option<tokio::sync::OwnedSemaphorePermit>;
@@ -396,13 +405,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let due = ticks.tick().await;
-        let latency = &mut shard.state.borrow_mut().latency;
-        let lag = if shard.plan.board.measuring.load(Relaxed) {
-            &mut latency.loop_lag
-        } else {
-            &mut latency.setup_lag
-        };
-        lag.record(due.elapsed());
+        shard.note_lag(due.elapsed());
         shard.expire_unconfirmed();
         shard.publish_counts(&snapshot);
     }
@@ -433,6 +436,13 @@ impl Shard {
         // Woken outside the borrow: a waker may run arbitrary code.
         let wakers: Vec<Waker> = self.state.borrow().wakers.iter().flatten().cloned().collect();
         wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    fn note_lag(&self, lag: Duration) {
+        let latency = &mut self.state.borrow_mut().latency;
+        let measuring = self.plan.board.measuring.load(Relaxed);
+        let recorder = if measuring { &mut latency.loop_lag } else { &mut latency.setup_lag };
+        recorder.record(lag);
     }
 
     fn publish_counts(&self, snapshot: &Mutex<Snapshot>) {
