@@ -32,6 +32,8 @@ pub(super) async fn upgrade(
 ) -> Result<(WebSocketStream<Stream>, HeaderMap), Error> {
     let (bytes, key) = generate_request(request)?;
     stream.write_all(&bytes).await?;
+    // TLS may still hold some of it.
+    stream.flush().await?;
     drop(bytes);
     let mut received = Vec::with_capacity(READ);
     let (answer, head) = loop {
