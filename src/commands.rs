@@ -63,7 +63,7 @@ fn outcome_of(error: &RunError) -> Outcome {
         RunError::Target(e) if e.exit_code() == 4 => Outcome::Unreachable,
         RunError::Target(_) => Outcome::Usage,
         RunError::Unreachable { .. } => Outcome::Unreachable,
-        RunError::TooSmall(_) | RunError::Interrupted | RunError::Machine(_) => Outcome::Inconclusive,
+        RunError::TooSmall(_) | RunError::Machine(_) => Outcome::Inconclusive,
         RunError::Reference(_) | RunError::Fleet(_) => Outcome::Internal,
     }
 }
@@ -241,7 +241,7 @@ async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Resu
     };
     let obey = signals.obey(&stop, |heard| match heard {
         Heard::Stopping => {
-            say("stopping: no more events are published; the report is written within seconds")
+            say("stopping: no more events are published; the report is written within seconds");
         }
         Heard::Hurrying => say("leaving at once"),
     });

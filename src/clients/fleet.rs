@@ -14,13 +14,16 @@ use super::publisher::{self, PublisherPlan, PublisherResult, PublisherSnapshot};
 use super::shard::{self, Orders, ShardPlan, ShardResult, Snapshot};
 use super::source::PublishOrders;
 use super::tally::GroupTally;
-use crate::clock::RunClock;
+use crate::clock::{self, RunClock};
 use crate::ledger::{Config, GroupShape, ShardLedger, Streams, SubscriptionShape};
 use crate::metrics::{LatencySet, Precision, Recorder};
 use crate::scenarios::plan::Plan;
 
 /// Bytes that gaps in the books may take over all shards; beyond it deliveries become `unverified`.
 const GAPS_MAX_BYTES: usize = 512 << 20;
+
+/// How long threads may take to drop everything once they are ordered to.
+const END_WITHIN: Duration = Duration::from_secs(20);
 
 /// All clients of one round.
 pub struct Fleet {
@@ -97,6 +100,9 @@ pub enum FleetError {
     /// It could not start.
     #[error("a load thread cannot run: {0}")]
     Thread(#[from] io::Error),
+    /// It does not end.
+    #[error("a load thread does not end although it was ordered to")]
+    Stuck,
     /// It panicked.
     #[error("a load thread panicked: {0}")]
     Panicked(String),
@@ -167,7 +173,7 @@ impl Fleet {
         all
     }
 
-    /// Whether a thread has ended although nobody ordered it to.
+    /// Whether every thread has ended.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         self.shards.iter().all(|s| s.thread.is_finished()) && self.publisher.thread.is_finished()
@@ -179,11 +185,18 @@ impl Fleet {
         self.shards.iter().any(|s| s.thread.is_finished()) || self.publisher.thread.is_finished()
     }
 
-    /// Collects what is left once all threads have been ordered to stop; blocks until they have.
+    /// Collects what is left once all threads have been ordered to stop; blocks until they have, but not for ever.
     ///
     /// # Errors
-    /// If a thread could not run or panicked.
+    /// If a thread could not run, panicked or does not end.
     pub fn finish(self) -> Result<FleetResult, FleetError> {
+        let began = clock::now();
+        while !self.has_stopped() {
+            if began.elapsed() > END_WITHIN {
+                return Err(FleetError::Stuck);
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let publisher = join(self.publisher.thread)?;
         let mut shards = self.shards.into_iter().map(|s| join(s.thread)).collect::<Result<Vec<_>, _>>()?;
         let first = shards.remove(0);

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::failure::{Failure, Reason, Stage};
@@ -22,7 +22,7 @@ use super::stream::Stream;
 use super::upgrade::upgrade;
 use crate::care::Secret;
 use crate::clock;
-use crate::protocol::graphql_transport_ws::{Dialect, Message as Said, SUBPROTOCOL};
+use crate::protocol::graphql_transport_ws::{Dialect, Message as Said, SUBPROTOCOL, close_code_name};
 use crate::scenarios::plan::Timeouts;
 
 /// A WebSocket over one of our streams.
@@ -175,13 +175,7 @@ impl Endpoint {
                 None => return Err(refuse(Stage::Init, Reason::Closed)),
                 Some(Err(e)) => return Err(failed(&e)),
                 Some(Ok(Message::Close(frame))) => {
-                    return Err(match frame {
-                        None => refuse(Stage::Init, Reason::Closed),
-                        Some(f) => Refusal {
-                            failure: Failure::new(Stage::Init, Reason::CloseCode(f.code.into())),
-                            text: self.foreign(&f.reason),
-                        },
-                    });
+                    return Err(self.refuse_close(Stage::Init, frame.as_ref()));
                 }
                 Some(Ok(Message::Text(text))) => match self.dialect.decode(&text) {
                     Ok(Said::Ack) => return Ok(()),
@@ -202,6 +196,15 @@ impl Endpoint {
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
             }
         }
+    }
+
+    /// What a close frame means, and what the server said in it or else what its code stands for.
+    #[must_use]
+    pub fn refuse_close(&self, stage: Stage, frame: Option<&CloseFrame>) -> Refusal {
+        let Some(frame) = frame else { return refuse(stage, Reason::Closed) };
+        let code = u16::from(frame.code);
+        let said = if frame.reason.is_empty() { close_code_name(code) } else { frame.reason.as_str() };
+        Refusal { failure: Failure::new(stage, Reason::CloseCode(code)), text: self.foreign(said) }
     }
 
     /// Text that somebody else wrote, made harmless.

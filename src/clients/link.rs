@@ -161,13 +161,7 @@ impl Link {
             Message::Ping(_) => self.dirty = true,
             Message::Close(frame) => {
                 self.dirty = true;
-                self.said = Some(frame.as_ref().map_or_else(
-                    || open(Reason::Closed),
-                    |f| Refusal {
-                        failure: Failure::new(Stage::Open, Reason::CloseCode(f.code.into())),
-                        text: self.desk.endpoint.foreign(&f.reason),
-                    },
-                ));
+                self.said = Some(self.desk.endpoint.refuse_close(Stage::Open, frame.as_ref()));
             }
             Message::Binary(_) => self.said = Some(open(Reason::InvalidMessage)),
             Message::Pong(_) | Message::Frame(_) => {}

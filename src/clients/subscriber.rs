@@ -242,11 +242,8 @@ impl Live {
             Message::Close(frame) => {
                 self.dirty = true;
                 self.closing = true;
-                let (reason, text) = frame.map_or((Reason::Closed, Utf8Bytes::default()), |f| {
-                    (Reason::CloseCode(f.code.into()), f.reason)
-                });
-                let text = self.shard.plan.endpoint.foreign(&text);
-                self.verdict = Some(Refusal { failure: self.failure(reason), text });
+                let endpoint = &self.shard.plan.endpoint;
+                self.verdict = Some(endpoint.refuse_close(Stage::Open, frame.as_ref()));
             }
             Message::Binary(_) => self.violation(""),
             Message::Pong(_) | Message::Frame(_) => {}
@@ -393,6 +390,10 @@ impl Shard {
                 Found::Intact(token) if matches!(token.kind, Kind::Probe | Kind::Census) => {
                     self.on_probe(state, index, &token, now_ns);
                 }
+                // A damaged probe has no obligation to be held against, but damage it is.
+                Found::Damaged(token) if token.kind != Kind::Event => {
+                    self.on_event(state, index, &Found::Broken, now_ns);
+                }
                 found => self.on_event(state, index, &found, now_ns),
             }
         }
@@ -448,11 +449,13 @@ impl Shard {
             state.latency.subscribe.record(took);
         }
         let census = board.census.load(Relaxed);
-        if token.kind == Kind::Census && token.epoch == census && sub.census != census {
-            if sub.state == SubState::Active {
-                sub.census = census;
-                board.census_held.fetch_add(1, Relaxed);
-            }
+        if token.kind == Kind::Census
+            && token.epoch == census
+            && sub.census != census
+            && sub.state == SubState::Active
+        {
+            sub.census = census;
+            board.census_held.fetch_add(1, Relaxed);
         }
     }
 }

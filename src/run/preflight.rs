@@ -32,10 +32,10 @@ pub async fn preflight(endpoint: &Endpoint) -> Result<Preflight, Refusal> {
     let answered = async {
         socket.send(Message::text(ping)).await.ok()?;
         while let Some(Ok(message)) = socket.next().await {
-            if let Message::Text(text) = &message {
-                if let Ok(Said::Pong { .. }) = endpoint.dialect.decode(text) {
-                    return Some(began.elapsed());
-                }
+            if let Message::Text(text) = &message
+                && let Ok(Said::Pong { .. }) = endpoint.dialect.decode(text)
+            {
+                return Some(began.elapsed());
             }
         }
         None

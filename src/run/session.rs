@@ -62,9 +62,6 @@ pub enum RunError {
     /// The machine does not show what has to be known.
     #[error("cannot look at this machine: {0}")]
     Machine(String),
-    /// The user stopped it before it began.
-    #[error("interrupted before the first connection")]
-    Interrupted,
 }
 
 fn said(refusal: &Refusal) -> String {
@@ -88,19 +85,26 @@ pub async fn run(
     let machine = Machine::read().map_err(|e| RunError::Machine(e.to_string()))?;
     let needs = Needs::of(&plan, plan.target.url.is_none());
     limits::check(&needs, &machine).map_err(RunError::TooSmall)?;
+    let started_at = rfc3339(clock::wall());
     let reference = match plan.target.url {
-        None => Some(Reference::of_this_program(&[]).await?),
         Some(_) => None,
+        None => match stop.run_until_cancelled(Reference::of_this_program(&[])).await {
+            Some(started) => Some(started?),
+            None => {
+                let url = http::Uri::from_static("ws://127.0.0.1/graphql");
+                return Ok(Session { plan, settings, stop, machine, url }.not_begun(started_at));
+            }
+        },
     };
     let url = reference.as_ref().map(Reference::url).or(plan.target.url.as_ref()).cloned();
     let url = url.expect("a target has a url, or else the reference server gives one");
-    let mut session = Session { plan, settings, stop, machine, url };
-    let result = session.judged(reference.as_ref().map(Reference::pid), progress).await;
+    let session = Session { plan, settings, stop, machine, url };
+    let result = session.judged(reference.as_ref().map(Reference::pid), started_at, progress).await;
     progress.finish();
-    if let Some(reference) = reference {
-        if let Err(e) = reference.stop().await {
-            tracing::warn!("the reference server did not end cleanly: {e}");
-        }
+    if let Some(reference) = reference
+        && let Err(e) = reference.stop().await
+    {
+        tracing::warn!("the reference server did not end cleanly: {e}");
     }
     result
 }
@@ -114,31 +118,50 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn judged(&mut self, reference: Option<u32>, progress: &mut Progress) -> Result<Report, RunError> {
-        let started_at = rfc3339(clock::wall());
-        let mut secrets = Secrets::of(&self.plan.target);
-        secrets.add(self.url.authority().map_or("", |a| a.as_str().rsplit_once('@').map_or("", |(u, _)| u)));
-        let secrets = Arc::new(secrets);
-        let confirm = self.settings.confirm.as_deref();
-        let shards = shards(self.machine.host.cpus);
-        let prepared = target::paths(&self.plan, &self.url, confirm, &secrets, shards);
-        let paths = self.stop.run_until_cancelled(prepared).await.ok_or(RunError::Interrupted)??;
-        let scraper = self.scraper(&secrets).await?;
-        let flight = self.stop.run_until_cancelled(preflight(&paths.endpoint)).await;
-        flight
-            .ok_or(RunError::Interrupted)?
-            .map_err(|refusal| RunError::Unreachable { url: redact_url(&self.url), refusal })?;
+    async fn judged(
+        &self,
+        reference: Option<u32>,
+        started_at: String,
+        progress: &mut Progress,
+    ) -> Result<Report, RunError> {
         let server = reference.or(self.settings.server_pid);
+        let Some(ready) = self.stop.run_until_cancelled(self.prepare()).await else {
+            return Ok(self.not_begun(started_at));
+        };
+        let (paths, scraper) = ready?;
         let monitor =
             Monitor::new(std::process::id(), server).map_err(|e| RunError::Machine(e.to_string()))?;
         let clock = RunClock::start();
         let plan = Arc::clone(&self.plan);
         let mut watch = Watch::new(&plan, clock, self.stop.clone(), monitor, progress);
         watch.monitor.sample();
-        let mut report = self.head(reference.is_some(), started_at);
+        let mut report = self.head(started_at);
         self.rounds(&mut report, &paths, scraper.as_ref(), &mut watch).await?;
         report.run.duration_s = clock.now_ns() as f64 / 1e9;
         Ok(report)
+    }
+
+    /// The report of a run that was stopped before its first connection.
+    fn not_begun(&self, started_at: String) -> Report {
+        let mut report = self.head(started_at);
+        self.note_end(&mut report);
+        judge_all(&mut report, &self.plan.expect, &self.plan.reached);
+        report
+    }
+
+    /// Everything that comes before the load: addresses, statistics, the preflight connection.
+    async fn prepare(&self) -> Result<(Paths, Option<Scraper>), RunError> {
+        let mut secrets = Secrets::of(&self.plan.target);
+        secrets.add(self.url.authority().map_or("", |a| a.as_str().rsplit_once('@').map_or("", |(u, _)| u)));
+        let secrets = Arc::new(secrets);
+        let confirm = self.settings.confirm.as_deref();
+        let shards = shards(self.machine.host.cpus);
+        let paths = target::paths(&self.plan, &self.url, confirm, &secrets, shards).await?;
+        let scraper = self.scraper(&secrets).await?;
+        preflight(&paths.endpoint)
+            .await
+            .map_err(|refusal| RunError::Unreachable { url: redact_url(&self.url), refusal })?;
+        Ok((paths, scraper))
     }
 
     /// The server's statistics; their host has to be permitted as well.
@@ -155,7 +178,7 @@ impl Session<'_> {
         Ok(Some(scraper.pinned(addresses)))
     }
 
-    fn head(&self, reference_server: bool, started_at: String) -> Report {
+    fn head(&self, started_at: String) -> Report {
         let plan = &self.plan;
         Report {
             schema: SCHEMA.to_owned(),
@@ -177,7 +200,7 @@ impl Session<'_> {
                 protocol: plan.target.protocol.name().to_owned(),
                 contract: plan.target.contract.name().to_owned(),
                 ordered: plan.target.ordered,
-                reference_server,
+                reference_server: plan.target.url.is_none(),
             },
             run: model::RunInfo { started_at, ..model::RunInfo::default() },
             predicted: plan.predict(),
@@ -245,10 +268,14 @@ impl Session<'_> {
             watch.stop.stop(StopReason::Internal(e.to_string()));
         }
         watch.timeline.clone_from(&report.timeline);
-        let reason = watch.stop.reason().cloned().unwrap_or(StopReason::Completed);
+        self.note_end(report);
+        report.run.timed_out.clone_from(&watch.timed_out);
+    }
+
+    fn note_end(&self, report: &mut Report) {
+        let reason = self.stop.reason().cloned().unwrap_or(StopReason::Completed);
         report.run.interrupted = reason == StopReason::Interrupted;
         report.run.stop_reason = reason.to_string();
-        report.run.timed_out.clone_from(&watch.timed_out);
     }
 }
 

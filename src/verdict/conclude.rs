@@ -83,11 +83,22 @@ fn circumstances(report: &Report) -> Vec<String> {
         found.push(format!("the run was stopped early: {}", report.run.stop_reason));
     }
     found.extend(report.phases.iter().filter_map(|phase| slow_publishing(report, phase)));
+    found.extend(unpublished(report));
     found.extend(report.run.timed_out.iter().map(|wait| format!("the {wait} deadline passed")));
     if report.expectations.iter().all(|judgement| judgement.verdict == Verdict::NotApplicable) {
         found.push("nothing was judged: no expectation applies".to_owned());
     }
     found
+}
+
+/// Whether events of the plan were never published: publishers were lost, or the run ended early.
+fn unpublished(report: &Report) -> Option<String> {
+    let planned = *report.predicted.get("published.attempted")?;
+    let sent = report.published.sent;
+    ((sent as f64) < planned).then(|| {
+        let (sent, planned) = (human::count(sent), human::number(planned));
+        format!("only {sent} of {planned} planned events were published")
+    })
 }
 
 /// Whether a phase's events took far longer to publish than they should: more than twice as long and a second. Be it

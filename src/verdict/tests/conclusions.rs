@@ -66,6 +66,17 @@ fn circumstances_make_a_run_inconclusive() {
 }
 
 #[test]
+fn events_that_were_never_published_leave_the_verdict_open() {
+    let mut report = healthy();
+    report.predicted.insert("published.attempted".to_owned(), 10_000.0);
+    report.published.sent = 10_000;
+    assert_eq!(concluded(report.clone(), &[lost()], &[]).0, Verdict::Pass);
+    report.published.sent = 9_999;
+    let why = "only 9,999 of 10,000 planned events were published".to_owned();
+    assert_eq!(concluded(report, &[lost()], &[]), (Verdict::Inconclusive, vec![why]));
+}
+
+#[test]
 fn a_load_that_was_planned_and_did_not_occur_is_inconclusive() {
     let with = |rate: f64, sent: u64| {
         let mut report = healthy();
