@@ -25,7 +25,10 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
         return None;
     }
     let terms = terms(&condition.test);
-    if evidence.generator.health == Health::Limited && terms.iter().any(|term| is_timing(term)) {
+    // What the plan predicted it predicted of a generator that keeps to the plan.
+    let short_of_plan = judged.verdict == Verdict::Fail && is_of_the_plan(&condition.test);
+    let relies_on_us = short_of_plan || terms.iter().any(|term| is_timing(term));
+    if evidence.generator.health == Health::Limited && relies_on_us {
         return Some(format!("the generator was limited: {}", reasons()));
     }
     // Our own processing can only make a delivery look later, so a pass below an upper limit stands.
@@ -63,6 +66,11 @@ fn terms(test: &Test) -> Vec<&Term> {
 
 fn is_upper_limit(test: &Test) -> bool {
     matches!(test, Test::Compare { left: Quantity { over: None, .. }, op: Op::Less | Op::LessOrEqual, .. })
+}
+
+fn is_of_the_plan(test: &Test) -> bool {
+    let (Test::Compare { left, .. } | Test::Within { left, .. }) = test else { return false };
+    matches!(left.over, Some(Over::Predicted))
 }
 
 fn is_timing(term: &Term) -> bool {

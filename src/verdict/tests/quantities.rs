@@ -152,6 +152,15 @@ fn predictions() {
     assert_eq!(verdict(&delivered(None), &report), pass());
     report.predicted.insert("ledger.delivered".to_owned(), 1_001.0);
     assert_eq!(verdict(&delivered(None), &report), fail("observed 99.9 %, wanted = 100 %"));
+    // A generator that did not keep to the plan has no plan to hold against the server, unless it was kept anyway.
+    report.generator.health = Health::Limited;
+    assert_eq!(
+        verdict(&delivered(None), &report),
+        inconclusive("the generator was limited: no reason was given")
+    );
+    report.predicted.insert("ledger.delivered".to_owned(), 1_000.0);
+    assert_eq!(verdict(&delivered(None), &report), pass());
+    report.generator.health = Health::Ok;
     report.predicted.insert("ledger.delivered".to_owned(), 0.0);
     assert_eq!(verdict(&delivered(None), &report), inconclusive("there is nothing to divide by: 1,000 / 0"));
 
