@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::CommandFactory;
 
+use crate::care::redact_url;
 use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs};
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
@@ -221,7 +222,7 @@ fn style(color: Color, is_terminal: bool) -> Style {
 async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Result<u8> {
     let stop = Stop::new();
     let signals = Signals::listen().context("cannot listen for signals")?;
-    let settings = Settings { confirm: args.confirm.clone(), server_pid: args.server_pid };
+    let settings = Settings { confirm: args.confirm.clone(), server_pid: args.server_pid, command: None };
     let mut done = Done {
         args,
         style: style(color, io::stdout().is_terminal()),
@@ -254,6 +255,43 @@ async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Resu
     done.finish()
 }
 
+/// The command line that runs the same plan again.
+fn reproduce(args: &RunArgs, plan: &Plan) -> String {
+    let mut words =
+        vec!["stressctl".to_owned(), "run".to_owned(), "--scenario".to_owned(), plan.name.clone()];
+    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
+    if let Some(file) = &args.what.file.path {
+        add("--scenarios", file.display().to_string());
+    }
+    if let Some(target) = &args.what.target {
+        // The name of a table, or a URL, which may hold secrets.
+        let shown = target.parse().ok().filter(|_| target.contains("://")).map(|url| redact_url(&url));
+        add("--target", shown.unwrap_or_else(|| target.clone()));
+    }
+    if let Some(protocol) = &args.what.protocol {
+        add("--protocol", protocol.clone());
+    }
+    if (plan.scale - 1.0).abs() > f64::EPSILON {
+        add("--scale", plan.scale.to_string());
+    }
+    args.what.set.iter().for_each(|set| add("--set", set.clone()));
+    add("--seed", plan.seed.to_string());
+    if let Some(host) = &args.confirm {
+        add("--confirm", host.clone());
+    }
+    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a POSIX shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 struct Done<'a> {
     args: &'a RunArgs,
     style: Style,
@@ -275,7 +313,8 @@ impl Done<'_> {
         say(&format!("  needs {}", Needs::of(&plan, plan.target.url.is_none()).line()));
         let terminal = io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb");
         let mut progress = Progress::new(terminal, style(color, terminal).color);
-        match session::run(Arc::new(plan), settings, stop, &mut progress).await {
+        let settings = Settings { command: Some(reproduce(self.args, &plan)), ..settings.clone() };
+        match session::run(Arc::new(plan), &settings, stop, &mut progress).await {
             Ok(report) => self.keep(report),
             Err(e) => {
                 self.outcomes.push(outcome_of(&e));
@@ -314,5 +353,18 @@ impl Done<'_> {
             out(&String::from_utf8_lossy(&lines))?;
         }
         Ok(exit_code(&self.outcomes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(quoted("publishers.feed.rate=200/s"), "publishers.feed.rate=200/s");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("ws://h/q?a=$b"), "'ws://h/q?a=$b'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -114,6 +114,9 @@ pub struct ScenarioInfo {
     pub plan_hash: String,
     /// With all defaults filled in; secrets unexpanded.
     pub resolved: serde_json::Value,
+    /// The command line that reproduces the run, secrets redacted.
+    #[serde(default)]
+    pub command: Option<String>,
 }
 
 /// The server under test.
@@ -489,8 +492,11 @@ pub struct WaveMemory {
 pub struct Rounds {
     /// How many were completed.
     pub completed: u64,
-    /// Key figures of each; everything else in the report is the last round's, while an expectation shows its
-    /// gravest judgement over all rounds.
+    /// The round, from 1, whose figures the report shows: the last of those with the gravest verdict. Resources and
+    /// the timeline are of the whole run, and a condition shows its gravest judgement over all rounds.
+    #[serde(default)]
+    pub shown: u64,
+    /// Key figures of each.
     #[serde(default)]
     pub each: Vec<Round>,
     /// Server memory after each round's cool-down.

@@ -49,6 +49,7 @@ pub(crate) fn sample() -> Report {
             ports: 28_232,
         },
         scenario: ScenarioInfo {
+            command: None,
             name: "10k-concurrent".to_owned(),
             about: "10,000 clients connect together, each to its own channel".to_owned(),
             seed: 1,
@@ -161,6 +162,7 @@ pub(crate) fn sample() -> Report {
         }],
         waves: Some(waves()),
         rounds: Some(Rounds {
+            shown: 2,
             each: Vec::new(),
             completed: 2,
             server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },

@@ -9,6 +9,7 @@ pub mod preflight;
 pub mod preflight_address;
 pub mod reference;
 pub mod round;
+pub mod rounds;
 pub mod session;
 pub mod stop;
 pub mod target;

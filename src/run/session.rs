@@ -12,6 +12,7 @@ use super::preflight::preflight;
 use super::preflight_address::{Consent, pin, system_resolver};
 use super::reference::{Reference, ReferenceError};
 use super::round::{Conductor, Round};
+use super::rounds;
 use super::stop::{Stop, StopReason};
 use super::target::{self, TargetError};
 use super::watch::Watch;
@@ -21,11 +22,10 @@ use crate::clients::handshake::Refusal;
 use crate::clock::{self, RunClock};
 use crate::metrics::resources::Monitor;
 use crate::metrics::server_stats::{Scraper, compare};
-use crate::report::model::{self, Health, Judgement, Report, SCHEMA, Verdict};
+use crate::report::model::{self, Health, Report, SCHEMA, Verdict};
 use crate::report::progress::Progress;
-use crate::scenarios::condition::{Condition, Over, Quantity, Term, Test};
 use crate::scenarios::plan::Plan;
-use crate::verdict::{conclude, judge_all};
+use crate::verdict::judge_all;
 
 /// What the user said beside the scenario.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +34,8 @@ pub struct Settings {
     pub confirm: Option<String>,
     /// `--server-pid`.
     pub server_pid: Option<u32>,
+    /// The command line that reproduces the run, secrets redacted.
+    pub command: Option<String>,
 }
 
 /// Why there is no report.
@@ -135,8 +137,8 @@ impl Session<'_> {
         let plan = Arc::clone(&self.plan);
         let mut watch = Watch::new(&plan, clock, self.stop.clone(), monitor, progress);
         watch.monitor.sample();
-        let mut report = self.head(started_at);
-        self.rounds(&mut report, &paths, scraper.as_ref(), &mut watch).await?;
+        let head = self.head(started_at);
+        let mut report = self.rounds(&head, &paths, scraper.as_ref(), &mut watch).await?;
         report.run.duration_s = clock.now_ns() as f64 / 1e9;
         Ok(report)
     }
@@ -194,6 +196,7 @@ impl Session<'_> {
                 scale: plan.scale,
                 plan_hash: plan.hash.clone(),
                 resolved: plan.resolved.clone(),
+                command: self.settings.command.clone(),
             },
             target: model::TargetInfo {
                 url: redact_url(&self.url),
@@ -210,41 +213,26 @@ impl Session<'_> {
 
     async fn rounds(
         &self,
-        report: &mut Report,
+        head: &Report,
         paths: &Paths,
         scraper: Option<&Scraper>,
         watch: &mut Watch<'_>,
-    ) -> Result<(), RunError> {
-        let mut earlier: Vec<Judgement> = Vec::new();
-        let mut rounds = model::Rounds::default();
-        let mut waves = None;
+    ) -> Result<Report, RunError> {
+        let mut done = Vec::new();
         for number in 1..=self.plan.rounds {
             let conductor = Conductor::start(&self.plan, paths, scraper, watch, run_id(number))?;
             let round = conductor.run().await?;
-            self.round_report(report, round, scraper, watch);
-            waves = waves.or_else(|| report.waves.take());
-            report.waves.clone_from(&waves);
-            rounds.each.push(summary(report, watch));
-            rounds.completed += u64::from(!watch.stop.is_stopping());
-            if number == self.plan.rounds || watch.stop.is_stopping() {
+            let mut report = head.clone();
+            self.round_report(&mut report, round, scraper, watch);
+            done.push(report);
+            if watch.stop.is_stopping() {
                 break;
             }
-            let alone: Vec<Condition> =
-                self.plan.expect.iter().filter(|c| !compares_rounds(c)).cloned().collect();
-            judge_all(report, &alone, &[]);
-            earlier.extend(report.expectations.drain(..).map(|j| in_round(j, number)));
-            watch.note(&format!("round {number} of {} done", self.plan.rounds));
+            if self.plan.rounds > 1 {
+                watch.note(&format!("round {number} of {} done", self.plan.rounds));
+            }
         }
-        if self.plan.rounds > 1 {
-            rounds.server_memory_end.bytes =
-                rounds.each.iter().filter_map(|r| r.server_memory_end_bytes).collect();
-            rounds.server_memory_end.growth = growth(&rounds.server_memory_end.bytes);
-            report.rounds = Some(rounds);
-        }
-        judge_all(report, &self.plan.expect, &self.plan.reached);
-        keep_gravest(&mut report.expectations, earlier);
-        conclude(report);
-        Ok(())
+        Ok(rounds::combine(done, &self.plan))
     }
 
     fn round_report(
@@ -293,49 +281,6 @@ fn run_id(round: u32) -> u32 {
     xxhash_rust::xxh3::xxh3_64(&seed) as u32
 }
 
-fn summary(report: &Report, watch: &Watch<'_>) -> model::Round {
-    model::Round {
-        setup_duration_s: report.setup.duration_s,
-        connections: report.connections.clone(),
-        subscriptions: report.subscriptions.clone(),
-        published: report.published.clone(),
-        ledger: model::Ledger { examples: Vec::new(), ..report.ledger.clone() },
-        server_memory_end_bytes: watch.timeline.last().and_then(|point| point.server_rss_bytes),
-    }
-}
-
-/// Last / first - 1.
-fn growth(bytes: &[u64]) -> Option<f64> {
-    let (first, rest) = bytes.split_first()?;
-    let last = rest.last()?;
-    (*first > 0).then(|| *last as f64 / *first as f64 - 1.0)
-}
-
-/// Whether a condition needs all rounds, or speaks of waves, which only the first round can show.
-fn compares_rounds(condition: &Condition) -> bool {
-    let of_all = |term: &Term| term.metric.starts_with("rounds.") || term.metric.starts_with("waves.");
-    let quantity = |q: &Quantity| of_all(&q.term) || matches!(&q.over, Some(Over::Term(t)) if of_all(t));
-    match &condition.test {
-        Test::Compare { left, .. } | Test::Within { left, .. } => quantity(left),
-        Test::Is { left, .. } => of_all(left),
-    }
-}
-
-fn in_round(judgement: Judgement, number: u32) -> Judgement {
-    let why = judgement.why.map(|why| format!("in round {number}: {why}"));
-    Judgement { why, ..judgement }
-}
-
-/// An expectation that failed in any round has failed.
-fn keep_gravest(last: &mut [Judgement], earlier: Vec<Judgement>) {
-    for judgement in earlier {
-        let same = last.iter_mut().find(|j| j.id == judgement.id);
-        if let Some(mine) = same.filter(|mine| judgement.verdict > mine.verdict) {
-            *mine = judgement;
-        }
-    }
-}
-
 impl From<&Report> for crate::verdict::Outcome {
     fn from(report: &Report) -> Self {
         // Whatever stopped the run: figures that contradict each other are a bug of ours.
@@ -349,55 +294,5 @@ impl From<&Report> for crate::verdict::Outcome {
             Verdict::Inconclusive => Self::Inconclusive,
             Verdict::NotApplicable => Self::NotApplicable,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::verdict::{Outcome, exit_code};
-
-    fn judged(id: &str, verdict: Verdict) -> Judgement {
-        Judgement { id: id.to_owned(), verdict, why: Some("because".to_owned()), ..Judgement::default() }
-    }
-
-    #[test]
-    fn a_failure_in_an_earlier_round_is_kept() {
-        let mut last = vec![judged("a", Verdict::Pass), judged("b", Verdict::Inconclusive)];
-        let earlier = vec![
-            in_round(judged("a", Verdict::Fail), 1),
-            in_round(judged("b", Verdict::Pass), 1),
-            in_round(judged("a", Verdict::Inconclusive), 2),
-        ];
-        keep_gravest(&mut last, earlier);
-        assert_eq!((last[0].verdict, last[1].verdict), (Verdict::Fail, Verdict::Inconclusive));
-        assert_eq!(last[0].why.as_deref(), Some("in round 1: because"));
-    }
-
-    #[test]
-    fn figures_that_contradict_each_other_are_a_bug_whatever_stopped_the_run() {
-        let code = |report: &Report| exit_code(&[Outcome::from(report)]);
-        let mut report = Report { verdict: Verdict::Pass, ..Report::default() };
-        assert_eq!(code(&report), 0);
-        for reason in [StopReason::Completed, StopReason::Interrupted, StopReason::TargetLost] {
-            report.run.stop_reason = reason.to_string();
-            for (verdict, expected) in [(Verdict::Fail, 1), (Verdict::Inconclusive, 3)] {
-                report.verdict = verdict;
-                report.generator.health = Health::Limited;
-                assert_eq!(code(&report), expected);
-                report.generator.health = Health::Invalid;
-                assert_eq!(code(&report), 70);
-            }
-        }
-        report.generator.health = Health::Ok;
-        report.run.stop_reason = StopReason::Internal("a load thread panicked".into()).to_string();
-        assert_eq!(code(&report), 70);
-    }
-
-    #[test]
-    fn growth_needs_two_rounds() {
-        assert_eq!(growth(&[100]), None);
-        assert_eq!(growth(&[100, 150]), Some(0.5));
-        assert_eq!(growth(&[0, 150]), None);
     }
 }

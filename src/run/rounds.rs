@@ -1,0 +1,166 @@
+//! Several rounds → one report: each round is judged on its own, and the gravest is the one that is shown.
+//!
+//! Pure. A loss in one round must not disappear behind a better one after it.
+
+use crate::report::model::{Judgement, Ledger, Report, Round, Rounds};
+use crate::scenarios::condition::{Condition, Over, Quantity, Term, Test};
+use crate::scenarios::plan::Plan;
+use crate::verdict::{conclude, judge_all};
+
+/// Judges every round and puts them together; `done` holds at least one, in order, not judged yet.
+#[must_use]
+pub fn combine(mut done: Vec<Report>, plan: &Plan) -> Report {
+    let of_one: Vec<Condition> = plan.expect.iter().filter(|c| !compares_rounds(c)).cloned().collect();
+    for report in &mut done {
+        judge_all(report, &of_one, &plan.reached);
+    }
+    let rounds = (plan.rounds > 1).then(|| summaries(&done));
+    let gravest = done.iter().map(|r| r.verdict).max();
+    let shown = done.iter().rposition(|r| Some(r.verdict) == gravest).expect("a run has at least one round");
+    let mut report = done[shown].clone();
+    // What is sampled all along is only complete after the last round; memory per wave only shows in the first.
+    if let (Some(first), Some(last)) = (done.first(), done.last()) {
+        report.waves.clone_from(&first.waves);
+        report.timeline.clone_from(&last.timeline);
+        report.resources.clone_from(&last.resources);
+        report.run.clone_from(&last.run);
+    }
+    report.rounds = rounds.map(|rounds| Rounds { shown: shown as u64 + 1, ..rounds });
+    judge_all(&mut report, &plan.expect, &plan.reached);
+    if plan.rounds > 1 {
+        for (index, one) in done.iter().enumerate().filter(|(index, _)| *index != shown) {
+            keep_gravest(&mut report.expectations, &one.expectations, index + 1);
+            keep_gravest(&mut report.reached, &one.reached, index + 1);
+        }
+        conclude(&mut report);
+    }
+    report
+}
+
+fn summaries(done: &[Report]) -> Rounds {
+    let mut rounds = Rounds::default();
+    for report in done {
+        // The last sample of a round is the one after its cool-down.
+        let memory = report.timeline.last().and_then(|point| point.server_rss_bytes);
+        rounds.completed += u64::from(report.run.stop_reason == "completed");
+        rounds.server_memory_end.bytes.extend(memory);
+        rounds.each.push(Round {
+            setup_duration_s: report.setup.duration_s,
+            connections: report.connections.clone(),
+            subscriptions: report.subscriptions.clone(),
+            published: report.published.clone(),
+            ledger: Ledger { examples: Vec::new(), ..report.ledger.clone() },
+            server_memory_end_bytes: memory,
+        });
+    }
+    rounds.server_memory_end.growth = growth(&rounds.server_memory_end.bytes);
+    rounds
+}
+
+/// Last / first - 1.
+fn growth(bytes: &[u64]) -> Option<f64> {
+    let (first, rest) = bytes.split_first()?;
+    let last = rest.last()?;
+    (*first > 0).then(|| *last as f64 / *first as f64 - 1.0)
+}
+
+/// Whether a condition needs all rounds, or speaks of waves, which only the first round can show.
+fn compares_rounds(condition: &Condition) -> bool {
+    let of_all = |term: &Term| term.metric.starts_with("rounds.") || term.metric.starts_with("waves.");
+    let quantity = |q: &Quantity| of_all(&q.term) || matches!(&q.over, Some(Over::Term(t)) if of_all(t));
+    match &condition.test {
+        Test::Compare { left, .. } | Test::Within { left, .. } => quantity(left),
+        Test::Is { left, .. } => of_all(left),
+    }
+}
+
+/// What failed in any round has failed.
+fn keep_gravest(mine: &mut [Judgement], others: &[Judgement], number: usize) {
+    for other in others {
+        let same = mine.iter_mut().find(|j| j.id == other.id);
+        if let Some(mine) = same.filter(|mine| other.verdict > mine.verdict) {
+            let why = other.why.as_ref().map(|why| format!("in round {number}: {why}"));
+            *mine = Judgement { why, ..other.clone() };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::model::{Connections, Published, RunInfo, TimelinePoint, Verdict};
+    use crate::scenarios::catalogue::{Catalogue, Options};
+
+    const TWO_ROUNDS: &str = r#"
+        [scenarios.two]
+        about = "two rounds"
+        rounds = 2
+        subscribers.clients = { connections = 10 }
+        publishers.feed = { rate = "10/s", events = 10 }
+        expect.no-leak = "rounds.server_memory_end.growth < 10%"
+        expect.server-counts-agree = "off"
+        expect.server-gauges-exact = "off"
+    "#;
+
+    fn plan() -> Plan {
+        let catalogue = Catalogue::from_text(Some(("test", TWO_ROUNDS))).expect("a good file");
+        catalogue.plan(&["two"], &Options::default()).expect("a good plan").plans.remove(0)
+    }
+
+    fn round(lost: u64, memory: u64) -> Report {
+        let mut report = Report {
+            run: RunInfo { stop_reason: "completed".to_owned(), ..RunInfo::default() },
+            connections: Connections { established: 10, ..Connections::default() },
+            published: Published { sent: 10, ..Published::default() },
+            timeline: vec![TimelinePoint { server_rss_bytes: Some(memory), ..TimelinePoint::default() }],
+            ..Report::default()
+        };
+        report.errors.ratio = Some(0.0);
+        report.ledger.obligations = 10;
+        report.ledger.receipts = 10;
+        report.ledger.lost = lost;
+        report
+    }
+
+    fn judged(report: &Report, id: &str) -> (Verdict, Option<String>) {
+        let one = report.expectations.iter().find(|j| j.id == id).expect(id);
+        (one.verdict, one.why.clone())
+    }
+
+    #[test]
+    fn good_rounds_pass_and_the_last_is_shown() {
+        let report = combine(vec![round(0, 100), round(0, 105)], &plan());
+        assert_eq!((report.verdict, report.why.clone()), (Verdict::Pass, vec![]));
+        let rounds = report.rounds.expect("two rounds");
+        assert_eq!((rounds.shown, rounds.completed, rounds.each.len()), (2, 2, 2));
+    }
+
+    #[test]
+    fn a_loss_in_the_first_round_is_what_the_report_shows() {
+        let report = combine(vec![round(3, 100), round(0, 105)], &plan());
+        assert_eq!(report.verdict, Verdict::Fail);
+        assert_eq!((report.ledger.lost, report.rounds.as_ref().map(|r| r.shown)), (3, Some(1)));
+        assert_eq!(judged(&report, "nothing-lost").0, Verdict::Fail);
+    }
+
+    #[test]
+    fn what_only_another_round_failed_is_kept_with_its_number() {
+        let mut second = round(5, 105);
+        second.connections.dropped_unexpectedly = 0;
+        let mut first = round(0, 100);
+        first.ledger.corrupted = 1;
+        let report = combine(vec![first, second], &plan());
+        assert_eq!(judged(&report, "nothing-lost").0, Verdict::Fail);
+        let (verdict, why) = judged(&report, "nothing-corrupted");
+        assert_eq!(verdict, Verdict::Fail);
+        assert!(why.expect("a reason").starts_with("in round 1: "));
+    }
+
+    #[test]
+    fn growth_is_judged_over_all_rounds() {
+        let report = combine(vec![round(0, 100), round(0, 150)], &plan());
+        assert_eq!(judged(&report, "no-leak").0, Verdict::Fail);
+        assert_eq!(growth(&[100]), None);
+        assert_eq!(growth(&[0, 150]), None);
+    }
+}
