@@ -45,12 +45,20 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
         return desk.lost(seat, &refusal(Stage::Tcp, Reason::NoFile, String::new()));
     };
     desk.ready(seat);
-    while let Some(outgoing) = next(&desk, seat, &mut source, &mut timer).await {
+    // Until its last answer came, what was due is late because of the target.
+    let mut free_ns = 0;
+    while let Some(outgoing) = next(&desk, seat, &mut source, &mut timer, free_ns).await {
         let sent_ns = desk.board.clock.now_ns();
         desk.sent(outgoing.what, sent_ns);
         match timeout(http.endpoint.timeouts.operation, post(&http, &mut sender, &outgoing, &desk)).await {
-            Ok(Ok(())) => desk.acked(seat, outgoing.what, sent_ns, desk.board.clock.now_ns()),
-            Ok(Err(Answer::Refused(why))) => desk.refused(seat, outgoing.what, &why),
+            Ok(Ok(())) => {
+                free_ns = desk.board.clock.now_ns();
+                desk.acked(seat, outgoing.what, sent_ns, free_ns);
+            }
+            Ok(Err(Answer::Refused(why))) => {
+                free_ns = desk.board.clock.now_ns();
+                desk.refused(seat, outgoing.what, &why);
+            }
             Ok(Err(Answer::Broken(why))) => {
                 desk.unknown(outgoing.what, false);
                 desk.never_sent(&source);
@@ -73,6 +81,7 @@ async fn next(
     seat: PublisherSeat,
     source: &mut Source,
     timer: &mut PreciseTimer,
+    free_ns: u64,
 ) -> Option<Outgoing> {
     poll_fn(|cx| {
         loop {
@@ -81,7 +90,7 @@ async fn next(
             let next = source.next(&orders, 0, now_ns);
             if let Next::Send(outgoing) = next {
                 if outgoing.what != What::Probe {
-                    desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns));
+                    desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns.max(free_ns)));
                 }
                 return Poll::Ready(Some(outgoing));
             }

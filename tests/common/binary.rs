@@ -233,6 +233,27 @@ impl Finished {
         self
     }
 
+    /// Asserts that everything held: exit code 0, or 3 if a machine that was too busy is the only thing in doubt. For
+    /// runs that are large enough to be late on a machine that others use as well.
+    #[track_caller]
+    pub(crate) fn holds(self, scenarios: &[&str]) -> Self {
+        let limited = scenarios.iter().map(|name| self.report(name)).filter(|report| {
+            assert_ne!(report["verdict"], "fail", "{}", report["why"]);
+            report["verdict"] != "pass"
+        });
+        let mut code = 0;
+        for report in limited {
+            code = 3;
+            let why = report["why"].as_array().expect("a list");
+            let busy = |why: &Value| {
+                let text = why.as_str().unwrap_or_default();
+                text.contains("the generator was limited") || text.contains("our own processing")
+            };
+            assert!(why.iter().all(busy), "{why:?}");
+        }
+        self.exits(code)
+    }
+
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
     }
