@@ -12,6 +12,7 @@ mod in_flight;
 mod link;
 pub mod pace;
 pub mod publisher;
+mod seats;
 pub mod shard;
 pub mod source;
 pub mod stream;

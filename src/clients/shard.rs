@@ -20,6 +20,7 @@ use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
 use super::pace::Timetable;
+use super::seats::{Seat, seats};
 use super::subscriber;
 use super::tally::GroupTally;
 use super::task::pass_on;
@@ -180,23 +181,6 @@ pub(super) struct Shard {
     pub handshakes: CancellationToken,
 }
 
-/// One connection's place in the plan.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
-    /// Index among this shard's connections.
-    pub local: usize,
-    pub group: u16,
-    pub wave: u16,
-    /// Index among all connections of the plan.
-    pub connection: u32,
-    /// First of its subscriptions among this shard's.
-    pub first_sub: u32,
-    /// Number of its subscriptions.
-    pub subs: u32,
-    /// First of its subscriptions among all of the plan.
-    pub first_global: u32,
-}
-
 /// Runs a shard until it is ordered to stop; called on its own thread.
 ///
 /// # Errors
@@ -208,12 +192,12 @@ pub fn run(
     snapshot: &Arc<Mutex<Snapshot>>,
 ) -> std::io::Result<ShardResult> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let seats = seats(&plan);
+    let seats = seats(&plan.groups, plan.index, plan.shards);
     let state = RefCell::new(State {
         ledger,
         groups: vec![GroupTally::default(); plan.groups.len()],
         latency: LatencySet::new(plan.groups.len(), plan.phases),
-        subs: subs_of(&plan, &seats),
+        subs: subs_of(&plan),
         wakers: vec![None; seats.len()],
         receipts: 0,
         satisfied: 0,
@@ -236,45 +220,15 @@ pub fn run(
     })
 }
 
-/// The connections this shard has: every `shards`-th of each group.
-fn seats(plan: &ShardPlan) -> Vec<Seat> {
-    let mut seats = Vec::new();
-    let (mut first_sub, mut group_base) = (0, 0);
-    for (g, group) in plan.groups.iter().enumerate() {
-        let subs = group.per_connection();
-        for wave in 0..group.waves {
-            for c in group.wave(wave).filter(|c| (group_base + c) % plan.shards == plan.index) {
-                seats.push(Seat {
-                    local: seats.len(),
-                    group: g as u16,
-                    wave: wave as u16,
-                    connection: group_base + c,
-                    first_sub,
-                    subs,
-                    first_global: group.first_subscription + c * subs,
-                });
-                first_sub += subs;
-            }
-        }
-        group_base += group.connections;
-    }
-    seats
-}
-
 /// The subscriptions of this shard, in the order of its connections: `(channel, group)`.
 #[must_use]
 pub fn subscriptions(plan: &ShardPlan) -> Vec<(u32, u16)> {
-    let seats = seats(plan);
-    seats.iter().flat_map(|s| channels_of(s, plan.channels).map(|c| (c, s.group))).collect()
+    let seats = seats(&plan.groups, plan.index, plan.shards);
+    seats.iter().flat_map(|s| s.channels(plan.channels).map(|c| (c, s.group))).collect()
 }
 
-fn channels_of(seat: &Seat, channels: u32) -> impl Iterator<Item = u32> + use<> {
-    let first = seat.first_global;
-    (0..seat.subs).map(move |k| (first + k) % channels)
-}
-
-fn subs_of(plan: &ShardPlan, seats: &[Seat]) -> Vec<Sub> {
-    let new = |channel, group| Sub {
+fn subs_of(plan: &ShardPlan) -> Vec<Sub> {
+    let new = |(channel, group)| Sub {
         channel,
         group,
         state: SubState::Idle,
@@ -283,7 +237,7 @@ fn subs_of(plan: &ShardPlan, seats: &[Seat]) -> Vec<Sub> {
         probes: 0,
         census: 0,
     };
-    seats.iter().flat_map(|seat| channels_of(seat, plan.channels).map(|c| new(c, seat.group))).collect()
+    subscriptions(plan).into_iter().map(new).collect()
 }
 
 /// Follows orders; owns every task.

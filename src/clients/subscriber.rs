@@ -18,7 +18,8 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket, Stages};
-use super::shard::{Course, Seat, Shard, State, Sub, SubState};
+use super::seats::Seat;
+use super::shard::{Course, Shard, State, Sub, SubState};
 use crate::ledger::{End, Found, Kind, Receipt, Token, find};
 use crate::protocol::graphql_transport_ws::Message as Said;
 use crate::protocol::refusal;
@@ -131,12 +132,6 @@ impl Shard {
                 group.failures.add(refusal.failure, &refusal.text);
             }
         }
-    }
-}
-
-impl Seat {
-    fn range(&self) -> std::ops::Range<u32> {
-        self.first_sub..self.first_sub + self.subs
     }
 }
 
