@@ -20,8 +20,9 @@ use super::timer::PreciseTimer;
 use crate::protocol::graphql_transport_ws::Message as Said;
 use crate::protocol::refusal;
 
-/// Messages read or written in one poll before other connections get their turn.
-const BUDGET: usize = 256;
+/// Messages read or written in one poll before others get their turn. The set of tasks polls one that wakes itself up
+/// to 61 times before it looks at sockets and timers again, so this is less than it seems.
+const BUDGET: usize = 32;
 
 /// Pongs that may wait for room in the socket; a server that floods us with pings gets no more answers than that.
 const REPLIES: usize = 64;
@@ -218,8 +219,12 @@ impl Link {
             if self.unflushed >= batch && self.flush(cx)?.is_pending() {
                 return Ok(());
             }
-            if self.closing || Pin::new(&mut self.socket).poll_ready(cx)?.is_pending() {
-                break;
+            if self.closing {
+                return self.flush(cx).map(drop);
+            }
+            if Pin::new(&mut self.socket).poll_ready(cx)?.is_pending() {
+                self.blocked = true;
+                return Ok(());
             }
             let now_ns = self.desk.board.clock.now_ns();
             if let Some(reply) = self.replies.pop() {
@@ -242,9 +247,7 @@ impl Link {
                 }
             }
         }
-        if self.flush(cx)?.is_ready() && !self.closing {
-            cx.waker().wake_by_ref();
-        }
+        cx.waker().wake_by_ref();
         Ok(())
     }
 
