@@ -137,7 +137,13 @@ pub struct PlanArgs {
     pub protocol: Option<String>,
 
     /// Shrink connections, subscriptions, channels and events by this factor, above 0 and at most 1
-    #[arg(long, value_name = "F", default_value_t = 1.0, env = "STRESSCTL_SCALE")]
+    #[arg(
+        long,
+        value_name = "F",
+        default_value_t = 1.0,
+        env = "STRESSCTL_SCALE",
+        allow_negative_numbers = true
+    )]
     pub scale: f64,
 
     /// Change a value of the scenario by its path, such as publishers.feed.rate=200/s; may be given several times
@@ -145,7 +151,7 @@ pub struct PlanArgs {
     pub set: Vec<String>,
 
     /// Seed of every random decision [default: the scenario's]
-    #[arg(long, value_name = "N", env = "STRESSCTL_SEED")]
+    #[arg(long, value_name = "N", env = "STRESSCTL_SEED", allow_negative_numbers = true)]
     pub seed: Option<u64>,
 }
 

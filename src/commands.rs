@@ -9,6 +9,7 @@ use clap::CommandFactory;
 
 use crate::care::redact_url;
 use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs};
+use crate::metrics::process;
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
 use crate::report::style::{ColorWish, Style};
@@ -20,7 +21,7 @@ use crate::run::session::{self, RunError, Settings};
 use crate::run::stop::{Heard, Signals, Stop};
 use crate::scenarios::catalogue::{Catalogue, Options, Planned};
 use crate::scenarios::plan::Plan;
-use crate::scenarios::problem::Problems;
+use crate::scenarios::problem::{Problem, Problems, harmless_text};
 use crate::server::{ServeError, serve};
 use crate::verdict::{Outcome, exit_code};
 
@@ -79,9 +80,9 @@ fn out(text: &str) -> io::Result<()> {
     }
 }
 
-#[allow(clippy::print_stderr, reason = "the one place where messages to the user leave the program")]
-fn say(text: &str) {
-    eprintln!("{}", text.trim_end());
+/// Tells the user something. Nobody listening (`2>&1 | head`, a full disk) is no reason to lose the report.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end());
 }
 
 fn catalogue(file: &FileArgs) -> anyhow::Result<Catalogue> {
@@ -93,7 +94,8 @@ fn catalogue(file: &FileArgs) -> anyhow::Result<Catalogue> {
 fn list(file: &FileArgs) -> anyhow::Result<u8> {
     let listed = catalogue(file)?.list();
     let width = listed.iter().map(|l| l.name.len()).max().unwrap_or(0);
-    let lines: Vec<String> = listed.iter().map(|l| format!("{:width$}  {}", l.name, l.about)).collect();
+    let lines: Vec<String> =
+        listed.iter().map(|l| format!("{:width$}  {}", l.name, harmless_text(&l.about))).collect();
     out(&lines.join("\n"))?;
     Ok(0)
 }
@@ -113,20 +115,26 @@ fn warn(warnings: &[crate::scenarios::problem::Problem]) {
     }
 }
 
-fn planned(catalogue: &Catalogue, names: &[String], what: &PlanArgs) -> anyhow::Result<Planned> {
+fn planned(
+    catalogue: &Catalogue,
+    names: &[String],
+    what: &PlanArgs,
+    server_pid: bool,
+) -> anyhow::Result<Planned> {
     let options = Options {
         scale: what.scale,
         set: what.set.clone(),
         seed: what.seed,
         target: what.target.clone(),
         protocol: what.protocol.clone(),
+        server_pid,
     };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Ok(catalogue.plan(&names, &options)?)
 }
 
 fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
-    let planned = planned(&catalogue(&what.file)?, names, what)?;
+    let planned = planned(&catalogue(&what.file)?, names, what, false)?;
     warn(&planned.warnings);
     raise_open_files().ok();
     let machine = Machine::read().context("cannot read the limits of this machine")?;
@@ -150,7 +158,7 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
 /// What the user is told about a plan before anything starts.
 fn head(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
-        format!("{}: {}", plan.name, plan.about),
+        format!("{}: {}", plan.name, harmless_text(&plan.about)),
         format!("  plan hash {}, seed {}, scale {}", plan.hash, plan.seed, plan.scale),
     ];
     for change in &plan.changes {
@@ -168,8 +176,9 @@ fn head(plan: &Plan) -> Vec<String> {
 
 fn report(dir: &Path) -> anyhow::Result<u8> {
     let loaded = json::load_all(dir)?;
-    for problem in &loaded.problems {
-        say(&format!("warning: {problem}"));
+    let bad = !loaded.problems.is_empty();
+    for problem in loaded.problems {
+        say(&format!("warning: {:#}", anyhow::Error::from(problem)));
     }
     if loaded.reports.is_empty() {
         say(&format!("error: there are no reports in {}", dir.display()));
@@ -179,14 +188,20 @@ fn report(dir: &Path) -> anyhow::Result<u8> {
     let path = markdown::write(dir, &reports)
         .with_context(|| format!("cannot write {} in {}", markdown::FILE, dir.display()))?;
     out(&format!("wrote {}", path.display()))?;
-    Ok(if loaded.problems.is_empty() { 0 } else { exit_code(&[Outcome::Usage]) })
+    Ok(if bad { exit_code(&[Outcome::Usage]) } else { 0 })
 }
 
 fn run(args: &RunArgs, color: Color) -> anyhow::Result<u8> {
     let catalogue = catalogue(&args.what.file)?;
     let names = if args.all { every_name(&catalogue) } else { args.scenarios.clone() };
-    let planned = planned(&catalogue, &names, &args.what)?;
+    let planned = planned(&catalogue, &names, &args.what, args.server_pid.is_some())?;
     warn(&planned.warnings);
+    if let Some(pid) = args.server_pid.filter(|pid| !process::exists(*pid)) {
+        return Err(Problems::from(Problem::nowhere(format!(
+            "--server-pid {pid}: there is no process with this id on this machine"
+        )))
+        .into());
+    }
     json::prepare(&args.out)?;
     if let Err(e) = raise_open_files() {
         say(&format!("warning: cannot raise the limit of open files: {e}"));

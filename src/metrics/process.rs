@@ -88,7 +88,8 @@ impl Watched {
 }
 
 /// Asks the kernel without opening anything.
-fn exists(pid: u32) -> bool {
+#[must_use]
+pub fn exists(pid: u32) -> bool {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
     // Not being permitted to signal it shows that it is there.
     pid.is_some_and(|pid| rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH))

@@ -216,10 +216,10 @@ pub struct Connections {
     pub established: u64,
     /// `established / attempted`.
     pub established_ratio: Option<f64>,
-    /// Most open at one moment.
-    pub peak_open: u64,
-    /// Most between the start of TCP connect and `connection_ack` at one moment.
-    pub peak_handshaking: u64,
+    /// Most open at one moment; known of the whole run only.
+    pub peak_open: Option<u64>,
+    /// Most between the start of TCP connect and `connection_ack` at one moment; known of the whole run only.
+    pub peak_handshaking: Option<u64>,
     /// Time between the first and the last connect call of a group (of a wave, the widest).
     pub offered_spread_s: Option<f64>,
     /// Closed because the plan said so.
@@ -242,8 +242,9 @@ pub struct Subscriptions {
     pub requested: u64,
     /// Proved by a probe sent after the subscribe.
     pub confirmed: u64,
-    /// Received one and the same census and were still open when it ended; the best census counts.
-    pub peak_active: u64,
+    /// Received one and the same census and were still open when it ended; the best census counts. Known of the
+    /// whole run only.
+    pub peak_active: Option<u64>,
     /// The probes.
     pub probes: Probes,
 }

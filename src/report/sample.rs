@@ -102,8 +102,8 @@ pub(crate) fn sample() -> Report {
             attempted: 10_000,
             established: 9_998,
             established_ratio: Some(0.9998),
-            peak_open: 9_998,
-            peak_handshaking: 9_990,
+            peak_open: Some(9_998),
+            peak_handshaking: Some(9_990),
             offered_spread_s: Some(0.41),
             failed: [("upgrade.http-429".to_owned(), 1), ("tcp.timeout".to_owned(), 1)].into(),
             ..Connections::default()
@@ -111,7 +111,7 @@ pub(crate) fn sample() -> Report {
         subscriptions: Subscriptions {
             requested: 9_998,
             confirmed: 9_998,
-            peak_active: 9_998,
+            peak_active: Some(9_998),
             probes: Probes { sent: 20_012, delivered: 19_996, missed_after_first: 0 },
         },
         errors: Errors { ratio: Some(0.0), ..Errors::default() },

@@ -76,7 +76,7 @@ fn connections(c: &Connections) -> Vec<Fact> {
     )];
     facts.push((
         "",
-        format!("peak {} open, {} handshaking{spread}", count(c.peak_open), count(c.peak_handshaking)),
+        format!("peak {} open, {} handshaking{spread}", known(c.peak_open), known(c.peak_handshaking)),
     ));
     if c.dropped_by_plan + c.dropped_unexpectedly + c.reconnected > 0 {
         facts.push((
@@ -92,6 +92,10 @@ fn connections(c: &Connections) -> Vec<Fact> {
     facts
 }
 
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| NOTHING.to_owned(), count)
+}
+
 fn subscriptions(s: &Subscriptions) -> Vec<Fact> {
     let missed = match s.probes.missed_after_first {
         0 => String::new(),
@@ -103,7 +107,7 @@ fn subscriptions(s: &Subscriptions) -> Vec<Fact> {
             "{} requested · {} confirmed · {} in one census{missed}",
             count(s.requested),
             count(s.confirmed),
-            count(s.peak_active)
+            known(s.peak_active)
         ),
     )]
 }

@@ -38,7 +38,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         fleet.groups.iter(),
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
-    report.subscriptions = subscriptions(plan, fleet.groups.iter(), peak_active, &fleet.board);
+    report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
     report.published = published(fleet.publisher.groups.iter().flatten());
     report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
@@ -69,7 +69,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         let counts = totals.group(index);
         let slice = Slice {
             connections: connections(group.connections.into(), one.clone(), None),
-            subscriptions: subscriptions(plan, one, 0, &fleet.board),
+            subscriptions: subscriptions(plan, one, None, &fleet.board),
             ledger: counts.report(counts.receipts(), counts.obligations()),
             latency: deliver_only(&delivered),
             ..Slice::default()
@@ -101,7 +101,7 @@ fn connections<'a>(
         spread = spread.max(tally.offered_spread_ns());
         all += tally;
     }
-    let (peak_open, peak_handshaking) = peaks.unwrap_or_default();
+    let (peak_open, peak_handshaking) = peaks.unzip();
     let mut connections = Connections {
         planned,
         attempted: all.attempted,
@@ -160,7 +160,7 @@ fn add_failures<'a>(connections: &mut Connections, failures: impl Iterator<Item 
 fn subscriptions<'a>(
     plan: &Plan,
     tallies: impl Iterator<Item = &'a GroupTally>,
-    peak_active: u64,
+    peak_active: Option<u64>,
     board: &crate::clients::board::Board,
 ) -> Subscriptions {
     let mut all = GroupTally::default();

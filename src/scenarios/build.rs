@@ -26,6 +26,8 @@ pub(crate) struct Sizing<'a> {
     pub(crate) scale: f64,
     /// `--seed`.
     pub(crate) seed: Option<u64>,
+    /// Whether the target's process is watched.
+    pub(crate) server_pid: bool,
     /// Everything that values were read from: what `--set` gave is not scaled.
     pub(crate) sources: &'a Sources,
 }
@@ -51,7 +53,8 @@ pub(crate) fn plan(
     let mut plan = Plan {
         name: full.name.clone(),
         about: full.about.clone(),
-        seed: sizing.seed.unwrap_or(full.seed),
+        // `--seed` may come from the environment, and what `--set` gave goes before that.
+        seed: sizing.seed.filter(|_| !sizing.sources.is_override(&full.seed.span)).unwrap_or(full.seed.value),
         scale: sizing.scale,
         hash: String::new(),
         rounds: full.rounds.value,
@@ -200,7 +203,7 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
                 let known = predicted.keys().map(String::as_str);
                 findings.push(Finding::error(place.span.clone(), message).allowed(&unpredicted, known));
             }
-            condition.not_applicable = unobservable(plan, &condition.test);
+            condition.not_applicable = unobservable(plan, &condition.test, sizing.server_pid);
             if shrinks && condition.not_applicable.is_none() {
                 small(plan, &predicted, condition, place, sizing, findings);
             }
@@ -216,7 +219,7 @@ fn unpredicted(test: &Test, predicted: &BTreeMap<String, f64>) -> Option<String>
 }
 
 /// What this target does not tell.
-fn unobservable(plan: &Plan, test: &Test) -> Option<String> {
+fn unobservable(plan: &Plan, test: &Test, server_pid: bool) -> Option<String> {
     plan.target.url.as_ref()?;
     let statistics = plan.target.statistics.as_ref();
     let has =
@@ -227,7 +230,7 @@ fn unobservable(plan: &Plan, test: &Test) -> Option<String> {
             .iter()
             .any(|m| metric.starts_with(m));
         let (known, key) = match metric {
-            _ if memory => (has(|s| &s.memory), "memory"),
+            _ if memory => (server_pid || has(|s| &s.memory), "memory"),
             _ if metric.starts_with("server_stats.connections") => (has(|s| &s.connections), "connections"),
             _ if metric.starts_with("server_stats.subscriptions") => {
                 (has(|s| &s.subscriptions), "subscriptions")

@@ -3,6 +3,7 @@
 //! Names that the user's file does not have fall back to the built-in ones. The built-in `[defaults]` are the base
 //! of every scenario; those of the user's file lie over them, for its own scenarios only.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -69,11 +70,13 @@ pub struct Options {
     pub target: Option<String>,
     /// `--protocol`.
     pub protocol: Option<String>,
+    /// Whether the target's process is watched (`--server-pid`).
+    pub server_pid: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { scale: 1.0, set: Vec::new(), seed: None, target: None, protocol: None }
+        Self { scale: 1.0, set: Vec::new(), seed: None, target: None, protocol: None, server_pid: false }
     }
 }
 
@@ -95,11 +98,13 @@ impl Catalogue {
         let Some(path) = user_file else { return Self::from_text(None) };
         let label = path.display().to_string();
         let cannot = |why: String| Problem::nowhere(format!("cannot read the scenario file {label}: {why}"));
-        let size = std::fs::metadata(path).map_err(|e| cannot(e.to_string()))?.len();
-        if size > LARGEST {
-            return Err(cannot(format!("it has {size} bytes, and at most {LARGEST} are read")).into());
+        let file = std::fs::File::open(path).map_err(|e| cannot(e.to_string()))?;
+        let mut bytes = Vec::new();
+        // Not by its length: a device or a pipe has none.
+        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| cannot(e.to_string()))?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(cannot(format!("it has more than {LARGEST} bytes")).into());
         }
-        let bytes = std::fs::read(path).map_err(|e| cannot(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| cannot("it is not UTF-8 text".to_owned()))?;
         Self::from_text(Some((&label, &text)))
     }
@@ -157,7 +162,7 @@ impl Catalogue {
             for (name, table) in &file.targets {
                 targets::from_table(name, table, None, &mut findings);
             }
-            let sizing = Sizing { scale: 1.0, seed: None, sources: &self.sources };
+            let sizing = Sizing { scale: 1.0, seed: None, server_pid: false, sources: &self.sources };
             for (name, table) in &file.scenarios {
                 let found = Found { document, name, table };
                 let cuts = format!("scenarios.{}.", name.get_ref());
@@ -255,7 +260,8 @@ impl Catalogue {
         let tables = self.overridden(&found, &mut set, &mut findings);
         let mut plans = Vec::new();
         if let Some(target) = target.filter(|_| findings.iter().all(|f| f.warning)) {
-            let sizing = Sizing { scale: options.scale, seed: options.seed, sources: &sources };
+            let (scale, seed, server_pid) = (options.scale, options.seed, options.server_pid);
+            let sizing = Sizing { scale, seed, server_pid, sources: &sources };
             for (found, read) in found.iter().zip(&tables) {
                 findings.extend(read.findings.iter().cloned());
                 let Some(table) = &read.value else { continue };

@@ -296,14 +296,94 @@ fn names_fall_back_to_the_built_in_ones() {
     assert_eq!(problems.0[0].notes[0], "did you mean `10k-concurrent`?");
 }
 
-#[test]
-fn only_what_is_known_during_a_run_can_abort_it() {
-    let with = |condition: &str| refusal(&options(&[&format!("abort-if.server-memory=\"{condition}\"")]));
-    assert_eq!(
-        with("ledger.lost > 0"),
-        "`ledger.lost` is only known at the end of a run and cannot abort it"
+/// What is wrong with a scenario that has these lines beside the least.
+fn wrong(lines: &str) -> Vec<String> {
+    let text = format!(
+        "[scenarios.a]\nabout = \"x\"\nsubscribers.clients = {{ connections = 4 }}\n\
+         publishers.feed = {{ rate = \"10/s\", events = 20 }}\n{lines}"
     );
-    assert!(with("connections.established < 1").contains("cannot abort"));
-    let memory = options(&["abort-if.server-memory=\"resources.server.memory > 1GiB\""]);
-    assert_eq!(plan(&memory).abort_if.iter().filter(|c| c.id == "server-memory").count(), 1);
+    let found = Catalogue::from_text(Some(("a.toml", &text))).and_then(|catalogue| catalogue.check());
+    found.err().map_or_else(Vec::new, |problems| problems.0.into_iter().map(|p| p.message).collect())
+}
+
+#[test]
+fn a_condition_that_could_never_be_judged_is_refused() {
+    let table = [
+        ("expect.x = \"clients.connections.peak_open == 4\"", "alone yet"),
+        ("expect.x = \"clients.connections.peak_handshaking <= 1\"", "alone yet"),
+        ("expect.x = \"clients.subscriptions.peak_active == 0\"", "alone yet"),
+        ("expect.x = \"feed.latency.connect.max < 1s\"", "alone yet"),
+        ("expect.x = \"ledger.lost == 0 at 95%\"", "is no share"),
+        ("expect.x = \"latency.deliver.p50 < 1s at 95%\"", "is no share"),
+        ("expect.x = \"ledger.lost / ledger.obligations == 0% at 95%\"", "no number of samples"),
+        ("abort-if.x = \"connections.established == 0\"", "watches `resources.…` only"),
+    ];
+    for (line, expected) in table {
+        let found = wrong(line);
+        assert!(found.len() == 1 && found[0].contains(expected), "{line}: {found:?}");
+    }
+    for line in [
+        "expect.x = \"connections.peak_open == 100%\"",
+        "expect.x = \"clients.latency.deliver.max < 1s\"",
+        "expect.x = \"connections.established_ratio >= 99% at 95%\"",
+        "expect.x = \"ledger.lost / ledger.obligations < 1% at 95%\"",
+        "abort-if.x = \"resources.client.memory_peak > 1GiB\"",
+    ] {
+        let found = wrong(line);
+        assert!(found.iter().all(|message| message.starts_with("expected a count")), "{line}: {found:?}");
+    }
+}
+
+#[test]
+fn a_port_that_is_none_is_not_taken_for_the_default_one() {
+    for url in ["ws://127.0.0.1:99999/", "ws://[::1]:0/", "ws://user:pass@127.0.0.1:123456", "ws://h:/x:y"] {
+        let fine = targets::from_url(url).is_ok();
+        assert_eq!(fine, url == "ws://h:/x:y", "{url}");
+    }
+    for url in ["ws://user:99999@127.0.0.1/", "ws://[::1]/", "ws://127.0.0.1:65535"] {
+        assert!(targets::from_url(url).is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn secrets_may_stand_in_urls_and_show_nowhere() {
+    let text = "[targets.t]\nurl = \"ws://u:${env:A}@127.0.0.1:4000/x?token=${env:B}\"\n\
+                init = { a = \"${env:A}\", literal = \"hunter2\", pin = 12345, deep = [{ b = \"sesame\" }] }\n";
+    let catalogue = Catalogue::from_text(Some(("t.toml", text))).unwrap();
+    catalogue.check().unwrap();
+    let options = Options { target: Some("t".into()), scale: 0.02, ..Options::default() };
+    let environment = |name: &str| Some(format!("secret-{name}"));
+    let plan = catalogue.plan_in(&["10k-concurrent"], &options, &environment).unwrap().plans.remove(0);
+    assert_eq!(
+        plan.target.url.as_ref().unwrap().to_string(),
+        "ws://u:secret-A@127.0.0.1:4000/x?token=secret-B"
+    );
+    let shown = plan.resolved.to_string();
+    for secret in ["secret-A", "secret-B", "hunter2", "12345", "sesame"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    assert!(shown.contains("${env:A}"), "{shown}");
+}
+
+#[test]
+fn a_seed_given_by_set_goes_before_one_from_elsewhere() {
+    let seed = |set: &[&str]| plan(&Options { seed: Some(8), ..options(set) }).seed;
+    assert_eq!((seed(&[]), seed(&["seed=5"])), (8, 5));
+}
+
+#[test]
+fn a_file_without_a_length_is_not_read_without_end() {
+    let error = Catalogue::load(Some(Path::new("/dev/zero"))).unwrap_err().to_string();
+    assert!(error.contains("it has more than 4194304 bytes"), "{error}");
+}
+
+#[test]
+fn the_memory_of_a_process_that_is_watched_is_judged() {
+    let memory = |server_pid| {
+        let target = Some("ws://127.0.0.1:4000/".to_owned());
+        let plan = plan(&Options { target, server_pid, ..Options::default() });
+        plan.expect.into_iter().find(|c| c.id == "memory").unwrap().not_applicable
+    };
+    assert_eq!(memory(false).as_deref(), Some("the target's table has no statistics.memory"));
+    assert_eq!(memory(true), None);
 }

@@ -6,13 +6,15 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::condition::{Condition, Over, Term, Test};
+use super::condition::{Condition, Op, Over, Term, Test};
 use super::expectation::{self, Names};
 use super::file::PaceWord;
 use super::full::{Cuts, Full, FullCondition, FullPublishers};
+use super::not_yet;
 use super::problem::{Finding, Sources};
 use super::target::Target;
 use super::units::{show_count, show_duration, show_rate, show_size};
+use crate::verdict::is_share;
 
 /// Smallest payload: the token must fit.
 pub(crate) const TOKEN: u64 = 128;
@@ -53,29 +55,18 @@ pub(crate) fn scenario(
         phases: full.phases.iter().map(|p| p.name.clone()).collect(),
         faults: full.faults.iter().map(|f| f.get_ref().clone()).collect(),
     };
-    let mut parse = |conditions: &[FullCondition]| {
+    let mut parse = |conditions: &[FullCondition]| -> Vec<Condition> {
         conditions.iter().filter_map(|c| condition(full, cuts, c, &names, sources, findings)).collect()
     };
-    let conditions = Conditions {
-        expect: parse(&full.expect),
-        reached: parse(&full.reached),
-        abort_if: parse(&full.abort_if),
-    };
-    abortable(full, &conditions.abort_if, findings);
-    conditions
-}
-
-/// While a run goes on only the resources of both processes are looked at; everything else is known at its end.
-fn abortable(full: &Full, conditions: &[Condition], findings: &mut Vec<Finding>) {
-    for condition in conditions {
-        let later = condition.terms().into_iter().find(|term| !term.metric.starts_with("resources."));
-        let (Some(term), Some(place)) = (later, full.abort_if.iter().find(|c| c.id == condition.id)) else {
-            continue;
-        };
-        let message = format!("`{}` is only known at the end of a run and cannot abort it", term.metric);
-        let example = "write resources.server.memory > 8GiB";
-        findings.push(Finding::error(place.span.clone(), message).note(example));
+    let (expect, reached) = (parse(&full.expect), parse(&full.reached));
+    let abort_if = parse(&full.abort_if);
+    for (condition, written) in
+        abort_if.iter().filter_map(|c| Some((c, full.abort_if.iter().find(|w| w.id == c.id)?)))
+    {
+        let dead = terms(&condition.test).find_map(|term| not_yet::in_abort_if(&term.metric));
+        findings.extend(dead.map(|message| Finding::error(written.span.clone(), message)));
     }
+    Conditions { expect, reached, abort_if }
 }
 
 fn group_names(full: &Full) -> Vec<String> {
@@ -291,6 +282,8 @@ fn condition(
     match expectation::parse(&condition.text, names) {
         Ok((test, warnings)) => {
             findings.extend(warnings.into_iter().map(place));
+            findings
+                .extend(undecidable(&test).map(|message| Finding::error(condition.span.clone(), message)));
             findings.extend(
                 comparable(full, cuts, &test).map(|message| Finding::error(condition.span.clone(), message)),
             );
@@ -302,6 +295,18 @@ fn condition(
             None
         }
     }
+}
+
+/// An interval can be given for shares only; anything else `at` a confidence would never be decided.
+fn undecidable(test: &Test) -> Option<String> {
+    let Test::Compare { left, op, at: Some(_), .. } = test else { return None };
+    if !is_share(left) {
+        let metric = &left.term.metric;
+        return Some(format!(
+            "`{metric}` is no share of a count here, so there is no interval to judge it by"
+        ));
+    }
+    matches!(op, Op::Equal).then(|| "no number of samples shows that two shares are equal".to_owned())
 }
 
 /// The terms of a condition.

@@ -41,7 +41,7 @@ pub(crate) struct Full {
     pub(crate) name: String,
     pub(crate) span: Range<usize>,
     pub(crate) about: String,
-    pub(crate) seed: u64,
+    pub(crate) seed: At<u64>,
     pub(crate) deadline: Duration,
     pub(crate) rounds: At<u32>,
     pub(crate) channels: At<Channels>,
@@ -158,7 +158,7 @@ pub(crate) fn fill(
     Full {
         name: name.get_ref().clone(),
         about: table.about.as_ref().map(|a| a.get_ref().clone()).unwrap_or_default(),
-        seed: seed.map_or(1, |s| s.get_ref().0),
+        seed: At::or(seed, |s| s.0, 1, &span),
         deadline: first(table.deadline.as_ref(), |d| d.deadline.as_ref()).unwrap_or(Duration::from_secs(10)),
         rounds: At::or(table.rounds.as_ref(), whole, 1, &span),
         channels: At::or(table.channels.as_ref(), |c| *c, Channels::Own, &span),

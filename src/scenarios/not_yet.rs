@@ -45,6 +45,22 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     findings
 }
 
+/// Whether a group has a figure of its own; a metric that is always empty would never be judged.
+fn kept_per_group(metric: &str) -> bool {
+    let timing = metric.strip_prefix("latency.");
+    timing.is_none_or(|timing| timing.starts_with("deliver"))
+        && !matches!(
+            metric,
+            "connections.peak_open" | "connections.peak_handshaking" | "subscriptions.peak_active"
+        )
+}
+
+/// Why a condition of `abort-if` would never be looked at with figures of the run.
+pub(crate) fn in_abort_if(metric: &str) -> Option<String> {
+    let live = metric.starts_with("resources.");
+    (!live).then(|| format!("this version watches `resources.…` only while it runs, not `{metric}` yet"))
+}
+
 /// Why a term of a condition cannot be judged yet.
 pub(crate) fn in_condition(term: &Term) -> Option<String> {
     let what = match (&term.subject, &term.when) {
@@ -53,6 +69,9 @@ pub(crate) fn in_condition(term: &Term) -> Option<String> {
         }
         (_, Some(When::In(stage))) if STAGES.contains(&stage.as_str()) => {
             format!("this version cannot judge within `{stage}` yet")
+        }
+        (Some(group), None) if !kept_per_group(&term.metric) => {
+            format!("this version cannot tell `{}` of `{group}` alone yet", term.metric)
         }
         (Some(_), Some(_)) => "this version cannot judge one group within one phase yet".to_owned(),
         _ => return None,

@@ -19,7 +19,7 @@ pub(crate) fn scenario(full: &Full) -> Map<String, Value> {
     let mut table = Map::new();
     let mut put = |key: &str, value: Value| table.insert(key.to_owned(), value);
     put("about", json!(full.about));
-    put("seed", json!(full.seed));
+    put("seed", json!(full.seed.value));
     put("deadline", time(full.deadline));
     put(
         "channels",
@@ -108,6 +108,25 @@ fn unsecret(secret: &crate::care::Secret) -> &str {
     if secret.template().contains("${env:") { secret.template() } else { "[redacted]" }
 }
 
+/// The payload of `connection_init`, where every value may be a secret of its own.
+fn unsecret_json(secret: &crate::care::Secret) -> String {
+    let hidden = |mut value: Value| {
+        redact(&mut value);
+        value.to_string()
+    };
+    serde_json::from_str(secret.template()).map_or_else(|_| "[redacted]".to_owned(), hidden)
+}
+
+fn redact(value: &mut Value) {
+    match value {
+        Value::String(text) if text.contains("${env:") => {}
+        Value::String(_) | Value::Number(_) => *value = json!("[redacted]"),
+        Value::Array(values) => values.iter_mut().for_each(redact),
+        Value::Object(map) => map.values_mut().for_each(redact),
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
 /// A target's table; secrets as written, URLs without what may be secret in them.
 pub(crate) fn target(target: &Target) -> Value {
     let headers = |headers: &indexmap::IndexMap<String, crate::care::Secret>| -> Value {
@@ -129,7 +148,7 @@ pub(crate) fn target(target: &Target) -> Value {
         "contract": target.contract.name(),
         "ordered": target.ordered,
         "headers": headers(&target.headers),
-        "init": target.init.as_ref().map(unsecret),
+        "init": target.init.as_ref().map(unsecret_json),
         "subscribe": operation(&target.subscribe),
         "publish": publish,
         "statistics": target.statistics.as_ref().map(|s| statistics(s, url(&s.url).as_deref(), &headers(&s.headers))),

@@ -148,7 +148,23 @@ fn parse_url(text: &str, schemes: &[&str]) -> Result<Uri, String> {
     if url.host().is_none_or(str::is_empty) {
         return Err(format!("not a URL that can be used here, without a host: write {allowed}"));
     }
+    // `http` takes any digits for a port and then has none; the default port would be loaded instead.
+    let port =
+        url.authority().map_or("", |a| a.as_str().rsplit_once(']').map_or(a.as_str(), |(_, rest)| rest));
+    let port = port.rsplit_once('@').map_or(port, |(_, host)| host).rsplit_once(':').map_or("", |(_, p)| p);
+    if !port.is_empty() && url.port_u16().is_none_or(|port| port == 0) {
+        return Err(format!(
+            "not a URL that can be used here, with a port that is not from 1 to 65535: write {allowed}"
+        ));
+    }
     Ok(url)
+}
+
+/// The text with `0` for every `${env:NAME}`.
+fn any_value(text: &str) -> String {
+    let mut parts = text.split("${env:");
+    let lead = parts.next().unwrap_or_default().to_owned();
+    parts.fold(lead, |known, part| format!("{known}0{}", part.split_once('}').map_or("", |(_, rest)| rest)))
 }
 
 struct Reader<'a> {
@@ -158,7 +174,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn url(&mut self, text: &Spanned<String>, schemes: &[&str]) -> Option<Uri> {
-        parse_url(text.get_ref(), schemes)
+        let expanded = self.expand(text.get_ref(), &text.span());
+        // Where the values are not needed, any stands for them; an empty one could not be a host.
+        let bare = self.environment.is_none() && expanded != *text.get_ref();
+        let expanded = if bare { any_value(text.get_ref()) } else { expanded };
+        parse_url(&expanded, schemes)
             .map_err(|message| self.findings.push(Finding::error(text.span(), message)))
             .ok()
     }

@@ -1,7 +1,7 @@
 //! What a run showed and what it did not, one plain sentence each.
 
 use super::statistics;
-use crate::report::human::{count, micros, scientific};
+use crate::report::human::{self, count, micros, scientific};
 use crate::report::model::{Health, Ledger, Report};
 
 /// The claims of a report. They speak of the server under this load; never more than the samples carry.
@@ -59,13 +59,12 @@ fn integrity(ledger: &Ledger) -> Option<String> {
 }
 
 fn census(report: &Report) -> Option<String> {
-    (report.subscriptions.peak_active > 0).then(|| {
-        format!(
-            "{} subscriptions received one and the same census; the most connections open at one moment were {}",
-            count(report.subscriptions.peak_active),
-            count(report.connections.peak_open)
-        )
-    })
+    let active = report.subscriptions.peak_active.filter(|active| *active > 0)?;
+    Some(format!(
+        "{} subscriptions received one and the same census; the most connections open at one moment were {}",
+        count(active),
+        report.connections.peak_open.map_or_else(|| human::NOTHING.to_owned(), count)
+    ))
 }
 
 fn latency(report: &Report) -> Option<String> {

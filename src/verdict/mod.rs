@@ -18,3 +18,4 @@ pub use claims::claims;
 pub use conclude::{conclude, judge_all};
 pub use exit::{Outcome, exit_code};
 pub use judge::{Evidence, judge};
+pub(crate) use proportion::is_share;

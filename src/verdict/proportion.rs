@@ -48,20 +48,30 @@ pub(crate) struct Proportion {
     clusters: f64,
 }
 
+/// Whether a quantity is a share of counted trials.
+pub(crate) fn is_share(quantity: &Quantity) -> bool {
+    names(quantity).is_some()
+}
+
+/// The names of whole and part of a quantity that is a share.
+fn names(quantity: &Quantity) -> Option<(&str, &str)> {
+    let (part, whole) = match &quantity.over {
+        None if ends_with(&quantity.term, &["connections", "established_ratio"]) => {
+            ("established", "attempted")
+        }
+        Some(Over::Term(over)) if comparable(&quantity.term, over) => (last(&quantity.term)?, last(over)?),
+        _ => return None,
+    };
+    let section = quantity.term.keys.first()?.as_str();
+    SHARES.iter().find(|(s, w, parts)| *s == section && *w == whole && parts.contains(&part))?;
+    Some((part, whole))
+}
+
 impl Proportion {
     /// The counts behind a quantity, if it is a share.
     pub(crate) fn of(quantity: &Quantity, report: &Value) -> Option<Self> {
-        let (part, whole) = match &quantity.over {
-            None if ends_with(&quantity.term, &["connections", "established_ratio"]) => {
-                ("established", "attempted")
-            }
-            Some(Over::Term(over)) if comparable(&quantity.term, over) => {
-                (last(&quantity.term)?, last(over)?)
-            }
-            _ => return None,
-        };
+        let (part, whole) = names(quantity)?;
         let section = quantity.term.keys.first()?.as_str();
-        SHARES.iter().find(|(s, w, parts)| *s == section && *w == whole && parts.contains(&part))?;
         let count = |key: &str| lookup::sibling(report, &quantity.term, &[section, key]);
         let (part, whole) = (count(part)?, count(whole)?);
         (part <= whole).then(|| Self { part, whole, clusters: clusters(&quantity.term, report, whole) })

@@ -96,8 +96,8 @@ fn a_load_that_was_planned_and_did_not_occur_is_inconclusive() {
 fn claims_say_what_was_shown_and_what_was_not() {
     let mut report = healthy();
     report.scenario.scale = 0.02;
-    report.subscriptions.peak_active = 990;
-    report.connections.peak_open = 995;
+    report.subscriptions.peak_active = Some(990);
+    report.connections.peak_open = Some(995);
     report.ledger.indeterminate = 4;
     report.ledger.unknown_publish = 2;
     report.generator.drain_p99_us = Some(900);

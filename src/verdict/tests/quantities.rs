@@ -175,7 +175,10 @@ fn nothing_by_nothing_is_inconclusive() {
     let whole = Over::Term(term("connections.established", Dimension::Count));
     let open = term("connections.peak_open", Dimension::Count);
     let condition = over(condition("peak_open / established == 100%", open, Op::Equal, 1.0), whole);
-    assert_eq!(verdict(&condition, &Report::default()), inconclusive("there is nothing to divide by: 0 / 0"));
+    let mut report = Report::default();
+    assert_eq!(verdict(&condition, &report), inconclusive("connections.peak_open has no samples"));
+    report.connections.peak_open = Some(0);
+    assert_eq!(verdict(&condition, &report), inconclusive("there is nothing to divide by: 0 / 0"));
 }
 
 #[test]
