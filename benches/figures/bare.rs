@@ -16,6 +16,8 @@ use rustix::net::{RecvFlags, recv};
 use stressctl::clock;
 use stressctl::metrics::thread_time;
 
+use crate::proc;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A masked text frame, as a client must send it.
@@ -147,13 +149,12 @@ impl Subscribers {
         let mut events = Vec::with_capacity(1024);
         let mut buffer = vec![0; 64 << 10];
         let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
-        let (mut read, mut waits) = (0, 0);
+        let mut read = 0;
         let (mut first, mut last) = (None, None);
         while read < expected {
             events.clear();
             let ready = epoll::wait(&epoll, spare_capacity(&mut events), Some(&patience))?;
             ensure!(ready > 0, "nothing arrived for {patience:?} after {read} of {expected}");
-            waits += 1;
             for event in &events {
                 let (socket, frames) = &mut self.sockets[event.data.u64() as usize];
                 let before = frames.count;
@@ -163,17 +164,17 @@ impl Subscribers {
                 read += frames.count - before;
             }
             if first.is_none() && read >= expected / 10 {
-                first = Some((thread_time(), read, waits));
+                first = Some((thread_time(), read, proc::own_waits()));
             }
             if last.is_none() && read >= expected / 10 * 9 {
-                last = Some((thread_time(), read, waits));
+                last = Some((thread_time(), read, proc::own_waits()));
             }
         }
         let (first, last) = first.zip(last).context("too few messages to measure anything")?;
         let messages = (last.1 - first.1) as f64;
         Ok(Reading {
             us_per_message: (last.0 - first.0).as_secs_f64() * 1e6 / messages,
-            per_wait: messages / f64::from(last.2 - first.2),
+            per_wait: messages / (last.2 - first.2).max(1) as f64,
         })
     }
 }
@@ -182,7 +183,7 @@ impl Subscribers {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reading {
     pub us_per_message: f64,
-    /// Messages per return of epoll.
+    /// Messages per time the thread went to sleep.
     pub per_wait: f64,
 }
 

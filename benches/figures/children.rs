@@ -50,12 +50,6 @@ impl Server {
     pub(crate) fn cpu(&self) -> Duration {
         proc::process_cpu(self.pid())
     }
-
-    /// One of the server's own counts.
-    pub(crate) fn count(&self, name: &str) -> anyhow::Result<u64> {
-        let stats = stats(self.addr)?;
-        stats[name].as_u64().with_context(|| format!("the server does not count {name}"))
-    }
 }
 
 impl Drop for Server {

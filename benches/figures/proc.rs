@@ -35,9 +35,15 @@ fn schedstat(path: &str) -> Option<Duration> {
 /// Times the threads whose names begin with `name` went to sleep of their own accord.
 pub(crate) fn thread_waits(pid: u32, name: &str) -> u64 {
     let ids = threads(pid).into_iter().filter(|(_, (n, _))| n.starts_with(name));
-    ids.filter_map(|(tid, _)| field(&format!("/proc/{pid}/task/{tid}/status"), "voluntary_ctxt_switches:"))
-        .sum()
+    ids.filter_map(|(tid, _)| field(&format!("/proc/{pid}/task/{tid}/status"), WAITS)).sum()
 }
+
+/// The same of the calling thread.
+pub(crate) fn own_waits() -> u64 {
+    field("/proc/thread-self/status", WAITS).unwrap_or(0)
+}
+
+const WAITS: &str = "voluntary_ctxt_switches:";
 
 /// Resident memory in bytes.
 pub(crate) fn resident(pid: u32) -> u64 {

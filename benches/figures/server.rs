@@ -34,7 +34,7 @@ pub(crate) fn delivery(size: Size) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for case in &CASES {
         let fan_out = if case.fan_out == 10_000 { size.of(10_000, 2_000) } else { case.fan_out };
-        let events = size.of(200_000, 40_000).div_ceil(fan_out).max(10);
+        let events = size.of(100_000, 40_000).div_ceil(fan_out).max(10);
         let mut each = Vec::new();
         for _ in 0..size.of(3, 1) {
             each.push(once(case, fan_out, events)?);

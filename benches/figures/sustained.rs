@@ -75,8 +75,8 @@ fn objection(ran: &Ran) -> Option<String> {
     if lost != 0.0 {
         return Some(format!("{lost} lost"));
     }
-    let share = ran.number("/published/rate") / ran.number("/predicted/published/rate");
-    if !(share >= 0.99) {
+    let share = ran.number("/published/rate") / ran.number("/predicted/published.rate");
+    if share.is_nan() || share < 0.99 {
         return Some(format!("published {:.1} % of the rate", share * 100.0));
     }
     let health = ran.word("/generator/health");
