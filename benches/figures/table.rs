@@ -12,6 +12,8 @@ pub(crate) struct Figure {
     /// What it is.
     pub measured: f64,
     pub unit: &'static str,
+    /// The machine did not let it be measured.
+    unclear: bool,
     /// How it came about, if the name does not say.
     pub note: String,
 }
@@ -43,7 +45,7 @@ impl fmt::Display for Target {
 
 impl Figure {
     pub(crate) fn new(name: impl Into<String>, measured: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), target: None, measured, unit, note: String::new() }
+        Self { name: name.into(), target: None, measured, unit, unclear: false, note: String::new() }
     }
 
     pub(crate) fn target(self, target: Target) -> Self {
@@ -54,8 +56,14 @@ impl Figure {
         Self { note: note.into(), ..self }
     }
 
+    /// Printed, but neither held nor missed.
+    pub(crate) fn unclear(self) -> Self {
+        Self { unclear: true, ..self }
+    }
+
     fn verdict(&self) -> &'static str {
         match self.target {
+            _ if self.unclear => "unclear",
             None => "-",
             Some(target) if target.holds(self.measured) => "holds",
             Some(_) => "MISSED",
