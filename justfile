@@ -2,9 +2,9 @@
 check:
     .ci/run
 
-# Benchmarks of what must be fast.
-bench:
-    cargo bench
+# Benchmarks of what must be fast; `just bench --bench figures -- --quick` for a part (docs/benchmarks.md).
+bench *ARGS:
+    cargo bench {{ARGS}}
 
 # Only the tests against graphql-ws on Node.
 interop:
