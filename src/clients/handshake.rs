@@ -109,7 +109,7 @@ impl Endpoint {
             Ok(Ok(tcp)) => tcp,
         };
         // On loopback a connect to a free ephemeral port can meet itself.
-        if tcp.local_addr().ok() == tcp.peer_addr().ok() {
+        if tcp.local_addr().ok() == Some(self.addresses[0]) {
             return Err(refuse(Stage::Tcp, Reason::SelfConnect));
         }
         stages.tcp = began.elapsed();
