@@ -251,9 +251,8 @@ async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Resu
                 done.outcomes.push(Outcome::Inconclusive);
                 continue;
             }
-            done.one(plan, &settings, &stop, color).await?;
+            done.one(plan, &settings, &stop, color).await;
         }
-        Ok(())
     };
     let obey = signals.obey(&stop, |heard| match heard {
         Heard::Stopping => {
@@ -261,12 +260,11 @@ async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Resu
         }
         Heard::Hurrying => say("leaving at once"),
     });
-    let result: anyhow::Result<()> = tokio::select! {
+    tokio::select! {
         biased;
-        result = work => result,
-        () = obey => Ok(()),
-    };
-    result?;
+        () = work => {}
+        () = obey => {}
+    }
     done.finish()
 }
 
@@ -315,13 +313,7 @@ struct Done<'a> {
 }
 
 impl Done<'_> {
-    async fn one(
-        &mut self,
-        plan: Plan,
-        settings: &Settings,
-        stop: &Stop,
-        color: Color,
-    ) -> anyhow::Result<()> {
+    async fn one(&mut self, plan: Plan, settings: &Settings, stop: &Stop, color: Color) {
         for line in head(&plan) {
             say(&line);
         }
@@ -329,30 +321,44 @@ impl Done<'_> {
         let terminal = io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb");
         let mut progress = Progress::new(terminal, style(color, terminal).color);
         let settings = Settings { command: Some(reproduce(self.args, &plan)), ..settings.clone() };
-        match session::run(Arc::new(plan), &settings, stop, &mut progress).await {
+        // Each scenario has its own reasons to stop; only the user stops them all.
+        let own = Stop::new();
+        let result = tokio::select! {
+            biased;
+            result = session::run(Arc::new(plan), &settings, &own, &mut progress) => result,
+            never = own.follow(stop) => match never {},
+        };
+        match result {
             Ok(report) => self.keep(report),
             Err(e) => {
                 self.outcomes.push(outcome_of(&e));
                 say(&format!("error: {:#}", anyhow::Error::from(e)));
-                Ok(())
             }
         }
     }
 
-    fn keep(&mut self, report: Report) -> anyhow::Result<()> {
-        let path: PathBuf = json::write(&self.args.out, &report)?;
+    /// What cannot be written is said, and does not take the other scenarios with it.
+    fn keep(&mut self, report: Report) {
+        self.outcomes.push(Outcome::from(&report));
+        if let Err(e) = self.write(&report) {
+            say(&format!("error: {e:#}"));
+            self.outcomes.push(Outcome::Usage);
+        }
+        self.reports.push(report);
+    }
+
+    fn write(&self, report: &Report) -> anyhow::Result<()> {
+        let path: PathBuf = json::write(&self.args.out, report)?;
         match self.args.output {
             Output::Text => {
                 let mut screen = Vec::new();
-                text::render(&report, Some(&path), self.style, &mut screen)?;
-                out(&String::from_utf8_lossy(&screen))?;
+                text::render(report, Some(&path), self.style, &mut screen)?;
+                out(&String::from_utf8_lossy(&screen))
             }
-            Output::Json => out(&json::line(&report)?)?,
-            Output::Quiet => {}
+            Output::Json => out(&json::line(report)?),
+            Output::Quiet => Ok(()),
         }
-        self.outcomes.push(Outcome::from(&report));
-        self.reports.push(report);
-        Ok(())
+        .context("cannot write to standard output")
     }
 
     fn finish(self) -> anyhow::Result<u8> {

@@ -70,6 +70,15 @@ impl Stop {
         self.shared.hurrying.cancel();
     }
 
+    /// Stops and hurries whenever `other` does, for the same reason; runs until it is dropped.
+    pub async fn follow(&self, other: &Self) -> std::convert::Infallible {
+        other.token().cancelled_owned().await;
+        self.stop(other.reason().cloned().unwrap_or(StopReason::Interrupted));
+        other.hurry_token().cancelled_owned().await;
+        self.hurry();
+        std::future::pending().await
+    }
+
     /// Why the run is stopping; `None`: it goes on.
     #[must_use]
     pub fn reason(&self) -> Option<&StopReason> {
@@ -180,6 +189,24 @@ mod tests {
         stop.hurry();
         assert!(stop.is_hurrying());
         assert_eq!(stop.reason().unwrap().to_string(), "abort-if leak");
+    }
+
+    #[tokio::test]
+    async fn one_may_follow_another_but_not_lead_it() {
+        let (user, scenario) = (Stop::new(), Stop::new());
+        let follow = |stop: Stop, user: Stop| async move {
+            tokio::select! { _ = stop.follow(&user) => {}, () = tokio::task::yield_now() => {} }
+        };
+        scenario.stop(StopReason::AbortIf("leak".into()));
+        follow(scenario.clone(), user.clone()).await;
+        assert!(!user.is_stopping());
+        let next = Stop::new();
+        user.stop(StopReason::Interrupted);
+        follow(next.clone(), user.clone()).await;
+        assert_eq!((next.reason(), next.is_hurrying()), (Some(&StopReason::Interrupted), false));
+        user.hurry();
+        follow(next.clone(), user.clone()).await;
+        assert!(next.is_hurrying());
     }
 
     #[test]

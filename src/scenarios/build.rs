@@ -297,7 +297,6 @@ fn too_few(plan: &Plan, predicted: &BTreeMap<String, f64>, term: &Term) -> Optio
     };
     let needed = (BEYOND / (1.0 - share)).round() as u64;
     let group = plan.subscribers.iter().filter(|g| term.subject.as_ref().is_none_or(|name| *name == g.name));
-    let rounds = u64::from(plan.rounds);
     let samples = match distribution {
         "deliver" | "deliver_from_sent" | "publish_ack" | "send_lag" => {
             let metric = if distribution.starts_with("deliver") {
@@ -308,10 +307,9 @@ fn too_few(plan: &Plan, predicted: &BTreeMap<String, f64>, term: &Term) -> Optio
             let key = Term { metric: metric.to_owned(), ..term.clone() }.key();
             *predicted.get(&key)? as u64
         }
-        "connect" | "tcp" | "upgrade" | "init" => {
-            group.map(|g| u64::from(g.connections)).sum::<u64>() * rounds
-        }
-        "subscribe" => group.map(|g| u64::from(g.subscriptions)).sum::<u64>() * rounds,
+        // A report shows one round.
+        "connect" | "tcp" | "upgrade" | "init" => group.map(|g| u64::from(g.connections)).sum::<u64>(),
+        "subscribe" => group.map(|g| u64::from(g.subscriptions)).sum::<u64>(),
         _ => return None,
     };
     (samples < needed).then_some((samples, needed))
