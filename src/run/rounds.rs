@@ -3,7 +3,7 @@
 //! Pure. A loss in one round must not disappear behind a better one after it.
 
 use crate::report::model::{Judgement, Ledger, Report, Round, Rounds};
-use crate::scenarios::condition::{Condition, Over, Quantity, Term, Test};
+use crate::scenarios::condition::{Condition, Term};
 use crate::scenarios::plan::Plan;
 use crate::verdict::{conclude, judge_all};
 
@@ -67,11 +67,7 @@ fn growth(bytes: &[u64]) -> Option<f64> {
 /// Whether a condition needs all rounds, or speaks of waves, which only the first round can show.
 fn compares_rounds(condition: &Condition) -> bool {
     let of_all = |term: &Term| term.metric.starts_with("rounds.") || term.metric.starts_with("waves.");
-    let quantity = |q: &Quantity| of_all(&q.term) || matches!(&q.over, Some(Over::Term(t)) if of_all(t));
-    match &condition.test {
-        Test::Compare { left, .. } | Test::Within { left, .. } => quantity(left),
-        Test::Is { left, .. } => of_all(left),
-    }
+    condition.terms().into_iter().any(of_all)
 }
 
 /// What failed in any round has failed.

@@ -295,3 +295,15 @@ fn names_fall_back_to_the_built_in_ones() {
     assert_eq!(problems.0[0].message, "unknown scenario `10k-concurent`");
     assert_eq!(problems.0[0].notes[0], "did you mean `10k-concurrent`?");
 }
+
+#[test]
+fn only_what_is_known_during_a_run_can_abort_it() {
+    let with = |condition: &str| refusal(&options(&[&format!("abort-if.a=\"{condition}\"")]));
+    assert_eq!(
+        with("ledger.lost > 0"),
+        "`ledger.lost` is only known at the end of a run and cannot abort it"
+    );
+    assert!(with("connections.established < 1").contains("cannot abort"));
+    let memory = options(&["abort-if.a=\"resources.server.memory > 1GiB\""]);
+    assert_eq!(plan(&memory).abort_if.iter().filter(|c| c.id == "a").count(), 1);
+}

@@ -56,7 +56,26 @@ pub(crate) fn scenario(
     let mut parse = |conditions: &[FullCondition]| {
         conditions.iter().filter_map(|c| condition(full, cuts, c, &names, sources, findings)).collect()
     };
-    Conditions { expect: parse(&full.expect), reached: parse(&full.reached), abort_if: parse(&full.abort_if) }
+    let conditions = Conditions {
+        expect: parse(&full.expect),
+        reached: parse(&full.reached),
+        abort_if: parse(&full.abort_if),
+    };
+    abortable(full, &conditions.abort_if, findings);
+    conditions
+}
+
+/// While a run goes on only the resources of both processes are looked at; everything else is known at its end.
+fn abortable(full: &Full, conditions: &[Condition], findings: &mut Vec<Finding>) {
+    for condition in conditions {
+        let later = condition.terms().into_iter().find(|term| !term.metric.starts_with("resources."));
+        let (Some(term), Some(place)) = (later, full.abort_if.iter().find(|c| c.id == condition.id)) else {
+            continue;
+        };
+        let message = format!("`{}` is only known at the end of a run and cannot abort it", term.metric);
+        let example = "write resources.server.memory > 8GiB";
+        findings.push(Finding::error(place.span.clone(), message).note(example));
+    }
 }
 
 fn group_names(full: &Full) -> Vec<String> {

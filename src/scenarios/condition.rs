@@ -15,6 +15,20 @@ pub struct Condition {
     pub not_applicable: Option<String>,
 }
 
+impl Condition {
+    /// Every metric it speaks of.
+    #[must_use]
+    pub fn terms(&self) -> Vec<&Term> {
+        match &self.test {
+            Test::Is { left, .. } => vec![left],
+            Test::Compare { left, .. } | Test::Within { left, .. } => match &left.over {
+                Some(Over::Term(over)) => vec![&left.term, over],
+                _ => vec![&left.term],
+            },
+        }
+    }
+}
+
 /// The three shapes of a condition.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Test {

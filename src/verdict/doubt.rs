@@ -24,7 +24,7 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
     if judged.verdict == Verdict::Inconclusive {
         return None;
     }
-    let terms = terms(&condition.test);
+    let terms = condition.terms();
     // What the plan predicted it predicted of a generator that keeps to the plan.
     let short_of_plan = judged.verdict == Verdict::Fail && is_of_the_plan(&condition.test);
     let relies_on_us = short_of_plan || terms.iter().any(|term| is_timing(term));
@@ -51,17 +51,6 @@ fn ended_early(run: &RunInfo) -> Option<String> {
         None => return None,
     };
     Some(format!("the run was {how} before this could be decided"))
-}
-
-fn terms(test: &Test) -> Vec<&Term> {
-    let (Test::Compare { left, .. } | Test::Within { left, .. }) = test else {
-        let Test::Is { left, .. } = test else { return Vec::new() };
-        return vec![left];
-    };
-    match &left.over {
-        Some(Over::Term(over)) => vec![&left.term, over],
-        _ => vec![&left.term],
-    }
 }
 
 fn is_upper_limit(test: &Test) -> bool {
