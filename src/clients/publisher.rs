@@ -323,8 +323,9 @@ impl Desk {
     /// Books events that were due and will never be sent.
     pub(super) fn never_sent(&self, source: &Source) {
         let Source::Events(events) = source else { return };
-        if let Some((phase, n)) = events.overdue(&self.orders.get(), self.board.clock.now_ns()) {
-            self.result.borrow_mut().groups[events.group()][phase].attempted += n;
+        let tallies = &mut self.result.borrow_mut().groups[events.group()];
+        for phase in events.overdue(&self.orders.get(), self.board.clock.now_ns()) {
+            tallies[phase].attempted += 1;
         }
     }
 }
