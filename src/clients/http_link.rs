@@ -1,4 +1,4 @@
-//! Publishing by HTTP POST: one connection, one request at a time, so that order per publisher is kept.
+//! Publishing by HTTP POST: one connection at a time, one request at a time, so that order per publisher is kept.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -48,16 +48,27 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
     while let Some(outgoing) = next(&desk, seat, &mut source, &mut timer).await {
         let sent_ns = desk.board.clock.now_ns();
         desk.sent(outgoing.what, sent_ns);
-        match timeout(http.endpoint.timeouts.operation, post(&http, &mut sender, &outgoing, &desk)).await {
-            Ok(Ok(())) => desk.acked(seat, outgoing.what, sent_ns, desk.board.clock.now_ns()),
-            Ok(Err(Answer::Refused(why))) => desk.refused(seat, outgoing.what, &why),
+        let asked = Asked { desk: &desk, what: Some(outgoing.what) };
+        let answer = async {
+            // A server may end a connection that was idle, or every one after its answer. Nothing of this request
+            // has been sent yet, so there is nothing to be in doubt about.
+            if sender.ready().await.is_err() {
+                sender = connect(&http, &mut drivers).await.map_err(Answer::Broken)?;
+            }
+            post(&http, &mut sender, &outgoing, &desk).await
+        };
+        let answer = timeout(http.endpoint.timeouts.operation, answer).await;
+        let what = asked.answered();
+        match answer {
+            Ok(Ok(())) => desk.acked(seat, what, sent_ns, desk.board.clock.now_ns()),
+            Ok(Err(Answer::Refused(why))) => desk.refused(seat, what, &why),
             Ok(Err(Answer::Broken(why))) => {
-                desk.unknown(outgoing.what, false);
+                desk.unknown(what, false);
                 desk.never_sent(&source);
                 return desk.lost(seat, &why);
             }
             Err(_) => {
-                desk.unknown(outgoing.what, true);
+                desk.unknown(what, true);
                 desk.never_sent(&source);
                 return desk.lost(seat, &refusal(Stage::Publish, Reason::Timeout, String::new()));
             }
@@ -65,6 +76,26 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
     }
     desk.never_sent(&source);
     drivers.shutdown().await;
+}
+
+/// A request that waits for its answer; given up in the middle, it is booked as one without.
+struct Asked<'a> {
+    desk: &'a Desk,
+    what: Option<What>,
+}
+
+impl Asked<'_> {
+    fn answered(mut self) -> What {
+        self.what.take().expect("taken once, here or when it is dropped")
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(what) = self.what.take().filter(|_| !std::thread::panicking()) {
+            self.desk.unknown(what, false);
+        }
+    }
 }
 
 /// The next message once it is due; `None` when closing was ordered.
@@ -112,6 +143,8 @@ async fn connect(
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|e| refusal(Stage::Upgrade, Reason::Handshake, http.endpoint.foreign(&e.to_string())))?;
+    // Those of earlier connections have ended; nothing else takes them out.
+    while drivers.try_join_next().is_some() {}
     drivers.spawn_local(async move {
         // Its end shows in the next request.
         drop(connection.await);
