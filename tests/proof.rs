@@ -135,3 +135,20 @@ fn a_server_that_miscounts_is_found_out() {
         assert_eq!((&check["client"], &check["server"]), (&json!(ours), &json!(ours + 1.0)));
     }
 }
+
+/// Whoever publishes one by one waits for each answer, but not for ever.
+#[test]
+fn answers_that_never_come_are_given_up_and_the_next_event_is_sent() {
+    let server = Server::bad(Manner::Unanswering(2));
+    let one_by_one = FANOUT
+        .replace("rate = \"100/s\"", "rate = \"one-by-one\"")
+        .replace("confirm = \"2s\"", "confirm = \"2s\", operation = \"300ms\"");
+    let run = Stressctl::run(&["--target", "bad", "--scenario", "fanout"])
+        .scenarios(&(one_by_one + &server.target()));
+    let report = run.finish().exits(1).report("fanout");
+    let published = &report["published"];
+    assert_eq!((&published["sent"], &published["acked"]), (&json!(50), &json!(48)));
+    assert_eq!((&published["unknown"], &report["errors"]["timeout"]), (&json!(2), &json!(2)));
+    assert_eq!(report["ledger"]["delivered"], OWED);
+    assert_eq!(report["run"]["timed_out"], json!([]));
+}

@@ -29,10 +29,8 @@ pub struct Board {
     pub waiting: Box<[AtomicU32]>,
     /// Probes and censuses published, per channel.
     pub probes_sent: Box<[AtomicU32]>,
-    /// The number of the census in progress; 0 before the first.
-    pub census: AtomicU32,
-    /// Subscriptions that received it and are still alive.
-    pub census_held: AtomicU32,
+    /// The census in progress.
+    pub census: Census,
     /// Start of each phase in ns on the run's axis; `u64::MAX` until it started.
     pub phase_starts: Box<[AtomicU64]>,
     /// Events handed to a socket.
@@ -61,8 +59,7 @@ impl Board {
             active: Gauge::default(),
             waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             probes_sent: (0..channels).map(|_| AtomicU32::new(0)).collect(),
-            census: AtomicU32::new(0),
-            census_held: AtomicU32::new(0),
+            census: Census::default(),
             phase_starts: (0..phases).map(|_| AtomicU64::new(u64::MAX)).collect(),
             events_sent: AtomicU64::new(0),
             obligations: AtomicU64::new(0),
@@ -81,6 +78,45 @@ impl Board {
     #[must_use]
     pub fn phase_of(&self, due_ns: u64) -> usize {
         self.phase_starts.iter().rposition(|s| s.load(Relaxed) <= due_ns).unwrap_or(0)
+    }
+}
+
+/// A census in progress: its number and how many live subscriptions have received it, in one word, so that whoever
+/// dies holding an older one can never be taken off the count of a newer one.
+#[derive(Debug, Default)]
+pub struct Census(AtomicU64);
+
+impl Census {
+    /// Begins census `number`, from 1; nobody holds it yet.
+    pub fn begin(&self, number: u32) {
+        self.0.store(u64::from(number) << 32, Relaxed);
+    }
+
+    /// The number of the census in progress; 0 before the first.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        (self.0.load(Relaxed) >> 32) as u32
+    }
+
+    /// Live subscriptions that have received it.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.0.load(Relaxed) as u32
+    }
+
+    /// One more has received census `number`; whether that is the one in progress.
+    pub fn hold(&self, number: u32) -> bool {
+        self.change(number, |held| held + 1)
+    }
+
+    /// One that had received census `number` is no longer alive.
+    pub fn drop_out(&self, number: u32) {
+        self.change(number, |held| held - 1);
+    }
+
+    fn change(&self, number: u32, change: impl Fn(u64) -> u64) -> bool {
+        let same = |word: u64| (number > 0 && word >> 32 == u64::from(number)).then(|| change(word));
+        self.0.fetch_update(Relaxed, Relaxed, same).is_ok()
     }
 }
 
@@ -119,6 +155,20 @@ impl Gauge {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_census_counts_only_its_own() {
+        let census = Census::default();
+        assert!(!census.hold(0) && !census.hold(1));
+        census.begin(1);
+        assert!(census.hold(1) && census.hold(1));
+        census.drop_out(1);
+        assert_eq!((census.number(), census.held()), (1, 1));
+        census.begin(2);
+        census.drop_out(1);
+        assert!(!census.hold(1) && census.hold(2));
+        assert_eq!((census.number(), census.held()), (2, 1));
+    }
 
     #[test]
     fn a_gauge_remembers_its_peak() {

@@ -1,4 +1,4 @@
-//! Publishing by HTTP POST: one connection, one request at a time, so that order per publisher is kept.
+//! Publishing by HTTP POST: one connection at a time, one request at a time, so that order per publisher is kept.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -50,29 +50,61 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
     while let Some(outgoing) = next(&desk, seat, &mut source, &mut timer, free_ns).await {
         let sent_ns = desk.board.clock.now_ns();
         desk.sent(outgoing.what, sent_ns);
-        match timeout(http.endpoint.timeouts.operation, post(&http, &mut sender, &outgoing, &desk)).await {
+        let asked = Asked { desk: &desk, seat, what: Some(outgoing.what) };
+        let answer = async {
+            // A server may end a connection that was idle, or every one after its answer. Nothing of this request
+            // has been sent yet, so there is nothing to be in doubt about.
+            if sender.ready().await.is_err() {
+                sender = connect(&http, &mut drivers).await.map_err(Answer::Broken)?;
+            }
+            post(&http, &mut sender, &outgoing, &desk).await
+        };
+        let answer = timeout(http.endpoint.timeouts.operation, answer).await;
+        let what = asked.answered();
+        free_ns = desk.board.clock.now_ns();
+        match answer {
             Ok(Ok(())) => {
-                free_ns = desk.board.clock.now_ns();
-                desk.acked(seat, outgoing.what, sent_ns, free_ns);
+                desk.acked(seat, what, sent_ns, free_ns);
+                continue;
             }
             Ok(Err(Answer::Refused(why))) => {
-                free_ns = desk.board.clock.now_ns();
-                desk.refused(seat, outgoing.what, &why);
+                desk.refused(seat, what, &why);
+                continue;
             }
             Ok(Err(Answer::Broken(why))) => {
-                desk.unknown(outgoing.what, false);
-                desk.never_sent(&source);
-                return desk.lost(seat, &why);
+                desk.unknown(seat, what, false);
+                desk.failed(seat, &why);
             }
-            Err(_) => {
-                desk.unknown(outgoing.what, true);
-                desk.never_sent(&source);
-                return desk.lost(seat, &refusal(Stage::Publish, Reason::Timeout, String::new()));
-            }
+            Err(_) => desk.unknown(seat, what, true),
+        }
+        // An answer that comes after all must not be taken for the next one's.
+        match connect(&http, &mut drivers).await {
+            Ok(again) => sender = again,
+            Err(refusal) => return desk.lost(seat, &refusal),
         }
     }
-    desk.never_sent(&source);
     drivers.shutdown().await;
+}
+
+/// A request that waits for its answer; given up in the middle, it is booked as one without.
+struct Asked<'a> {
+    desk: &'a Desk,
+    seat: PublisherSeat,
+    what: Option<What>,
+}
+
+impl Asked<'_> {
+    fn answered(mut self) -> What {
+        self.what.take().expect("taken once, here or when it is dropped")
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if let Some(what) = self.what.take().filter(|_| !std::thread::panicking()) {
+            self.desk.unknown(self.seat, what, false);
+        }
+    }
 }
 
 /// The next message once it is due; `None` when closing was ordered.
@@ -121,6 +153,8 @@ async fn connect(
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|e| refusal(Stage::Upgrade, Reason::Handshake, http.endpoint.foreign(&e.to_string())))?;
+    // Those of earlier connections have ended; nothing else takes them out.
+    while drivers.try_join_next().is_some() {}
     drivers.spawn_local(async move {
         // Its end shows in the next request.
         drop(connection.await);

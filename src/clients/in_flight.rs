@@ -46,10 +46,14 @@ impl<T> InFlight<T> {
         Some(entry)
     }
 
+    /// The open entry that was opened first.
+    pub(super) fn oldest(&self) -> Option<&T> {
+        self.entries.iter().flatten().next()
+    }
+
     /// Takes out the oldest entry if `expired` says so.
     pub(super) fn expire(&mut self, expired: impl Fn(&T) -> bool) -> Option<T> {
-        let oldest = self.entries.iter().flatten().next()?;
-        if !expired(oldest) {
+        if !expired(self.oldest()?) {
             return None;
         }
         self.settle(self.first_id)

@@ -63,12 +63,10 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
         said: None,
         text: String::new(),
         payload: Vec::new(),
+        wound_up: false,
     };
     let end = poll_fn(|cx| link.poll(cx)).await;
-    desk.never_sent(&link.source);
-    for entry in link.in_flight.drain() {
-        desk.unknown(entry.what, false);
-    }
+    link.wind_up();
     match end {
         Ok(()) => drop(tokio::time::timeout(CLOSE_WAIT, poll_fn(|cx| link.poll_closed(cx))).await),
         Err(refusal) => desk.lost(seat, &refusal),
@@ -101,9 +99,30 @@ struct Link {
     said: Option<Refusal>,
     text: String,
     payload: Vec<u8>,
+    /// What is left over has been booked.
+    wound_up: bool,
+}
+
+/// A connection that is given up in the middle of a write leaves publishes without an answer, too.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.wind_up();
+        }
+    }
 }
 
 impl Link {
+    /// Books what was sent and never answered.
+    fn wind_up(&mut self) {
+        if std::mem::replace(&mut self.wound_up, true) {
+            return;
+        }
+        for entry in self.in_flight.drain() {
+            self.desk.unknown(self.seat, entry.what, false);
+        }
+    }
+
     /// Runs until the connection ends or everything is said and closing was ordered.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
         if let Some(refusal) = self.read(cx) {
@@ -232,20 +251,23 @@ impl Link {
                 continue;
             }
             let orders = self.desk.orders.get();
-            match self.source.next(&orders, self.in_flight.len(), now_ns) {
-                Next::Send(outgoing) => self.send(&outgoing, now_ns)?,
-                Next::At(at_ns) => {
-                    let _ = self.flush(cx)?;
-                    let at = self.desk.board.clock.at(at_ns);
-                    if self.timer.poll_until(cx, at).is_pending() {
-                        return self.close_if_ordered(cx);
-                    }
+            let next = self.source.next(&orders, self.in_flight.len(), now_ns);
+            let at_ns = match next {
+                Next::Send(outgoing) => {
+                    self.send(&outgoing, now_ns)?;
+                    continue;
                 }
-                Next::Wait => {
-                    let _ = self.flush(cx)?;
-                    return self.close_if_ordered(cx);
-                }
+                Next::At(at_ns) => Some(at_ns),
+                Next::Wait => None,
+            };
+            let _ = self.flush(cx)?;
+            // An answer that never comes wakes nobody: without this, whoever waits for it waits for ever.
+            let wake_ns = at_ns.into_iter().chain(self.next_expiry_ns()).min();
+            let at = wake_ns.map(|ns| self.desk.board.clock.at(ns));
+            if !at.is_some_and(|at| self.timer.poll_until(cx, at).is_ready()) {
+                return self.close_if_ordered(cx);
             }
+            self.expire();
         }
         cx.waker().wake_by_ref();
         Ok(())
@@ -300,11 +322,21 @@ impl Link {
         Ok(())
     }
 
+    fn operation_ns(&self) -> u64 {
+        u64::try_from(self.desk.endpoint.timeouts.operation.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// When the oldest unanswered publish is given up.
+    fn next_expiry_ns(&self) -> Option<u64> {
+        let oldest = self.in_flight.oldest()?;
+        Some(oldest.sent_ns.saturating_add(self.operation_ns()).saturating_add(1))
+    }
+
     fn expire(&mut self) {
-        let limit = self.desk.endpoint.timeouts.operation.as_nanos() as u64;
+        let limit = self.operation_ns();
         let now = self.desk.board.clock.now_ns();
         while let Some(sent) = self.in_flight.expire(|s| now.saturating_sub(s.sent_ns) > limit) {
-            self.desk.unknown(sent.what, true);
+            self.desk.unknown(self.seat, sent.what, true);
         }
     }
 }

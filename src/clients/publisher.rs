@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
+use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
 use super::link;
@@ -63,8 +64,6 @@ pub struct PublisherSnapshot {
 /// Counts of one group in one phase.
 #[derive(Debug, Clone, Default)]
 pub struct PublishTally {
-    /// Events that were due.
-    pub attempted: u64,
     /// Handed to the socket.
     pub sent: u64,
     /// Acknowledged.
@@ -260,6 +259,11 @@ impl Desk {
         self.result.borrow_mut().links[seat.group].established += 1;
     }
 
+    /// Books a failure that the connection survives.
+    pub(super) fn failed(&self, seat: PublisherSeat, refusal: &Refusal) {
+        self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
+    }
+
     /// Books the end of a connection that should have gone on.
     pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal) {
         let mut seats = self.seats.borrow_mut();
@@ -276,7 +280,6 @@ impl Desk {
         self.board.events_sent.fetch_add(1, Relaxed);
         self.board.unacked.fetch_add(1, Relaxed);
         let tally = &mut self.result.borrow_mut().groups[group][phase];
-        tally.attempted += 1;
         tally.sent += 1;
         let first = tally.span_ns.map_or(now_ns, |(first, _)| first);
         tally.span_ns = Some((first, now_ns));
@@ -305,7 +308,11 @@ impl Desk {
     }
 
     /// Books an event whose acknowledgement will not be waited for any longer.
-    pub(super) fn unknown(&self, what: What, timed_out: bool) {
+    pub(super) fn unknown(&self, seat: PublisherSeat, what: What, timed_out: bool) {
+        if timed_out {
+            let failure = Failure::new(Stage::Publish, Reason::Timeout);
+            self.failed(seat, &Refusal { failure, text: String::new() });
+        }
         let What::Event { group, phase, stream, seq } = what else { return };
         self.board.unacked.fetch_sub(1, Relaxed);
         let mut result = self.result.borrow_mut();
@@ -318,14 +325,6 @@ impl Desk {
     /// How late an event was sent although its connection could be written.
     pub(super) fn send_lag(&self, lag_ns: u64) {
         self.result.borrow_mut().latency.send_lag.record_ns(lag_ns);
-    }
-
-    /// Books events that were due and will never be sent.
-    pub(super) fn never_sent(&self, source: &Source) {
-        let Source::Events(events) = source else { return };
-        if let Some((phase, n)) = events.overdue(&self.orders.get(), self.board.clock.now_ns()) {
-            self.result.borrow_mut().groups[events.group()][phase].attempted += n;
-        }
     }
 }
 

@@ -451,9 +451,7 @@ impl Shard {
                         groups[usize::from(sub.group)].probes_missed += missed_probes(board, sub);
                     }
                     board.active.down();
-                    if sub.census > 0 && sub.census == board.census.load(Relaxed) {
-                        board.census_held.fetch_sub(1, Relaxed);
-                    }
+                    board.census.drop_out(sub.census);
                 }
             }
             if matches!(sub.state, SubState::Idle | SubState::Waiting) {

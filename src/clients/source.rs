@@ -160,16 +160,21 @@ impl Events {
         }
     }
 
-    /// The part of the ordered phase that is still to be sent: its index, its start and its first event.
+    /// The phase that is still to be sent under these orders: its index, its start and its first event. What a
+    /// phase that was given up left over comes first, as part of that phase: seqs have no holes.
     fn current(&self, orders: &PublishOrders) -> Option<(usize, u64, u64)> {
-        let (phase, start_ns) = orders.phase?;
-        let (first, count) = (*self.spans.get(phase)?)?;
-        (!orders.stop && self.share.peek() < first + count).then_some((phase, start_ns, first))
+        if orders.stop { None } else { self.phase_of_next(orders, &self.share) }
     }
 
-    /// The group's index in the plan.
-    pub(super) fn group(&self) -> usize {
-        self.group
+    fn phase_of_next(&self, orders: &PublishOrders, share: &Share) -> Option<(usize, u64, u64)> {
+        let (ordered, start_ns) = orders.phase?;
+        let n = share.peek();
+        let begun = self.spans.iter().take(ordered + 1).enumerate();
+        let (phase, first) = begun.filter_map(|(phase, span)| Some((phase, (*span)?))).find_map(
+            |(phase, (first, count))| (first..first + count).contains(&n).then_some((phase, first)),
+        )?;
+        let earlier_ns = || self.board.phase_starts[phase].load(Relaxed);
+        Some((phase, if phase == ordered { start_ns } else { earlier_ns() }, first))
     }
 
     fn is_done(&self, orders: &PublishOrders) -> bool {
@@ -206,22 +211,6 @@ impl Events {
             payload: self.payload,
             what: What::Event { group: self.group, phase, stream, seq },
         })
-    }
-
-    /// Events that were due by `now_ns` and will never be sent.
-    pub(super) fn overdue(&self, orders: &PublishOrders, now_ns: u64) -> Option<(usize, u64)> {
-        let (phase, start_ns) = orders.phase?;
-        let (first, count) = (*self.spans.get(phase)?)?;
-        let mut share = self.share.clone();
-        let mut overdue = 0;
-        while share.peek() < first + count
-            && self.table.rate.is_some()
-            && start_ns + self.table.due(share.peek() - first).as_nanos() as u64 <= now_ns
-        {
-            overdue += 1;
-            share.advance();
-        }
-        Some((phase, overdue))
     }
 }
 
@@ -312,5 +301,60 @@ impl Probes {
             payload: 0,
             what: What::Probe,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::RunClock;
+    use crate::ledger::{GroupShape, Streams};
+
+    const MS: u64 = 1_000_000;
+
+    /// One connection on one channel, three events at 100/s in each of two phases; the first begins at 0, the
+    /// second at 1 s.
+    fn events() -> Events {
+        let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
+        let board = Arc::new(Board::new(RunClock::start(), 1, streams, 1, 2));
+        board.phase_starts[0].store(0, Relaxed);
+        board.phase_starts[1].store(1_000 * MS, Relaxed);
+        Events {
+            board,
+            group: 0,
+            publisher: 0,
+            pace: Pace::Open(100.0),
+            table: Timetable { rate: Some(100.0), together: 1 },
+            payload: 0,
+            batch: 1,
+            share: Share::new(0, 1, 1),
+            spans: vec![Some((0, 3)), Some((3, 3))],
+        }
+    }
+
+    fn orders(phase: usize) -> PublishOrders {
+        PublishOrders { phase: Some((phase, phase as u64 * 1_000 * MS)), ..PublishOrders::default() }
+    }
+
+    /// Phase, seq and due time in ms of the event that is sent next.
+    fn sent(events: &mut Events, orders: &PublishOrders, now_ms: u64) -> Option<(usize, u64, u64)> {
+        let Next::Send(outgoing) = events.next(orders, 0, now_ms * MS) else { return None };
+        let What::Event { phase, seq, .. } = outgoing.what else { panic!("a probe") };
+        Some((phase, seq, outgoing.token.due_ns / MS))
+    }
+
+    #[test]
+    fn what_a_phase_left_over_is_sent_first_and_belongs_to_it() {
+        let mut events = events();
+        assert_eq!(sent(&mut events, &orders(0), 5), Some((0, 0, 0)));
+        let second = orders(1);
+        assert_eq!(sent(&mut events, &second, 1_010), Some((0, 1, 10)));
+        assert_eq!(sent(&mut events, &second, 1_010), Some((0, 2, 20)));
+        assert_eq!(sent(&mut events, &second, 1_010), Some((1, 3, 1_000)));
+        assert_eq!(sent(&mut events, &second, 1_010), Some((1, 4, 1_010)));
+        assert_eq!(sent(&mut events, &second, 1_010), None);
+        assert!(!events.is_done(&second));
+        assert_eq!(sent(&mut events, &second, 1_020), Some((1, 5, 1_020)));
+        assert!(events.is_done(&second));
     }
 }

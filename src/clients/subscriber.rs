@@ -45,8 +45,7 @@ pub(super) async fn connection(shard: Rc<Shard>, seat: Seat, permit: Option<Owne
     };
     let mut live = Live::new(Rc::clone(&shard), seat, socket);
     let end = poll_fn(|cx| live.poll(cx)).await;
-    drop(live);
-    shard.ended(seat, &end);
+    live.book(&end);
 }
 
 async fn open(shard: &Shard, seat: Seat) -> Result<(Socket, Stages), Refusal> {
@@ -75,6 +74,15 @@ impl<'a> Handshaking<'a> {
 impl Drop for Handshaking<'_> {
     fn drop(&mut self) {
         self.0.plan.board.handshaking.down();
+    }
+}
+
+impl Drop for Live {
+    /// A connection that is dropped because the run is over has ended by plan, though without its goodbyes.
+    fn drop(&mut self) {
+        if !self.booked && !std::thread::panicking() {
+            self.book(&Ended::ByPlan);
+        }
     }
 }
 
@@ -151,6 +159,9 @@ struct Live {
     /// Replies (pongs) that wait for room in the socket.
     replies: Vec<String>,
     closing: bool,
+    /// The server's close frame has arrived.
+    closed_by_server: bool,
+    booked: bool,
     /// The server's close frame, or a violation of ours to report.
     verdict: Option<Refusal>,
 }
@@ -167,6 +178,8 @@ impl Live {
             dirty: false,
             replies: Vec::new(),
             closing: false,
+            closed_by_server: false,
+            booked: false,
             verdict: None,
         }
     }
@@ -182,12 +195,26 @@ impl Live {
             let refusal = self.shard.plan.endpoint.refuse_ws(Stage::Open, &e);
             return Poll::Ready(self.end(refusal));
         }
+        if self.closed_by_server && !self.dirty && !self.is_ending() {
+            // Our answer is out; a server that keeps the TCP connection all the same is not waited for.
+            let refusal = self.verdict.take().expect("a close frame leaves its meaning");
+            return Poll::Ready(self.end(refusal));
+        }
         self.remember_waker(cx);
         Poll::Pending
     }
 
+    fn is_ending(&self) -> bool {
+        self.shard.course.get() >= Course::Close
+    }
+
+    fn book(&mut self, end: &Ended) {
+        self.booked = true;
+        self.shard.ended(self.seat, end);
+    }
+
     fn end(&self, refusal: Refusal) -> Ended {
-        if self.shard.course.get() >= Course::Close { Ended::ByPlan } else { Ended::Unexpectedly(refusal) }
+        if self.is_ending() { Ended::ByPlan } else { Ended::Unexpectedly(refusal) }
     }
 
     fn remember_waker(&self, cx: &Context<'_>) {
@@ -237,6 +264,11 @@ impl Live {
             Message::Close(frame) => {
                 self.dirty = true;
                 self.closing = true;
+                self.closed_by_server = true;
+                if !self.is_ending() {
+                    // From here on nothing can be owed to it.
+                    self.shard.end_subscriptions(self.seat.range(), End::Died);
+                }
                 let endpoint = &self.shard.plan.endpoint;
                 self.verdict = Some(endpoint.refuse_close(Stage::Open, frame.as_ref()));
             }
@@ -285,6 +317,8 @@ impl Live {
         let Some(index) = self.sub_of(id) else { return self.violation(text) };
         let sub = self.shard.state.borrow().subs[index as usize];
         let stage = match sub.state {
+            // Asked for in a write that is not flushed to its end yet.
+            SubState::Idle if index < self.seat.first_sub + self.asked => Stage::Confirm,
             SubState::Waiting => Stage::Confirm,
             SubState::Active => Stage::Open,
             // The answer to our own unsubscribe, or to one that was given up.
@@ -443,14 +477,10 @@ impl Shard {
             let took = Duration::from_nanos(now_ns.saturating_sub(sub.flushed_ns));
             state.latency.subscribe.record(took);
         }
-        let census = board.census.load(Relaxed);
-        if token.kind == Kind::Census
-            && token.epoch == census
-            && sub.census != census
-            && sub.state == SubState::Active
-        {
+        let census = token.epoch;
+        let fresh = token.kind == Kind::Census && sub.state == SubState::Active && sub.census != census;
+        if fresh && board.census.hold(census) {
             sub.census = census;
-            board.census_held.fetch_add(1, Relaxed);
         }
     }
 }

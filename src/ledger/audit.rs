@@ -236,8 +236,13 @@ impl ShardLedger {
     }
 
     fn judge(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
-        let Some(stream) = self.published(token) else { return Receipt::Phantom };
         let shape = self.subscriptions[sub];
+        let Some(stream) = self.published(token) else {
+            // Probes have no stream, but one that strays shows what an event would.
+            let ours = token.run == self.config.run && token.channel < self.config.streams.channels();
+            let strays = ours && token.channel != shape.channel;
+            return if strays { Receipt::Misrouted } else { Receipt::Phantom };
+        };
         if token.channel != shape.channel {
             return Receipt::Misrouted;
         }
@@ -320,5 +325,38 @@ fn rule(found: &Found, receipt: Receipt) -> &'static str {
         Receipt::Misrouted => "arrived under the operation of another channel",
         Receipt::AfterUnsubscribe => "published after this subscription was ended",
         Receipt::Unverified => "a memory cap was hit for this stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::GroupShape;
+
+    /// What a subscription to channel 0 of two says to a probe, which belongs to no stream.
+    #[test]
+    fn a_probe_that_strays_is_misrouted_and_one_of_another_run_is_a_phantom() {
+        let streams = Arc::new(Streams::new(2, &[GroupShape { connections: 1 }]));
+        let roster = Arc::new(Roster::new(&streams));
+        let config = Config {
+            run: 1,
+            streams,
+            roster,
+            deadline_ns: 0,
+            groups: 1,
+            phases: 1,
+            gaps_max_bytes: 0,
+            first_subscription: 0,
+        };
+        let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 0, group: 0 }]);
+        let mut receive = |run, channel| {
+            let (publisher, kind) = (1, Kind::Event);
+            let token = Token { run, channel, publisher, epoch: 0, kind, seq: 0, due_ns: 0, sent_ns: 0 };
+            ledger.receive(0, &Found::Intact(token), 0, 0)
+        };
+        assert_eq!(receive(1, 1), Receipt::Misrouted);
+        assert_eq!(receive(1, 0), Receipt::Phantom);
+        assert_eq!(receive(1, 7), Receipt::Phantom);
+        assert_eq!(receive(2, 1), Receipt::Phantom);
     }
 }

@@ -15,7 +15,7 @@ use crate::report::model::{
     Connections, Errors, Health, Latencies, PhaseReport, Probes, Published, Report, Setup, Slice,
     Subscriptions, WaveMemory, Waves,
 };
-use crate::scenarios::plan::{Pace, Plan};
+use crate::scenarios::plan::{Pace, Plan, PublisherGroup};
 
 /// A generator whose events are sent this late, or whose loop wakes up this late, does not keep its own schedule.
 const LATE_US: u64 = 100_000;
@@ -39,7 +39,8 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
     report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
-    report.published = published(fleet.publisher.groups.iter().flatten());
+    let due = due(plan, &phases);
+    report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
     report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
@@ -79,13 +80,13 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     for (index, group) in plan.publishers.iter().enumerate() {
         let slice = Slice {
             connections: link_connections(group.connections.into(), &fleet.publisher.links[index]),
-            published: published(tallies[index].iter()),
+            published: published(tallies[index].iter().zip(due[index].iter().copied())),
             ..Slice::default()
         };
         report.groups.insert(group.name.clone(), slice);
     }
     report.groups.extend(prober(&fleet.publisher.links));
-    report.phases = phase_reports(plan, &phases, tallies, &totals, &fleet.latency);
+    report.phases = phase_reports(plan, &phases, tallies, &due, &totals, &fleet.latency);
     fill_timeline(report, &totals);
     sums(&totals.all(), totals.receipts(), obligations)
 }
@@ -176,11 +177,26 @@ fn subscriptions<'a>(
     }
 }
 
-fn published<'a>(tallies: impl Iterator<Item = &'a PublishTally>) -> Published {
+/// Events of each publisher group that were due in each phase, `[group][phase]`: all that were planned, or those due by
+/// the moment the phase was stopped. Without a rate an event is due when it can be sent, so all of them are.
+fn due(plan: &Plan, phases: &[(u64, u64)]) -> Vec<Vec<u64>> {
+    let one = |group: &PublisherGroup| {
+        let table = timetable(group);
+        let in_phase = |(phase, span): (usize, Option<(u64, u64)>)| {
+            let (Some((_, count)), Some((start, end))) = (span, phases.get(phase)) else { return 0 };
+            let lasted = Duration::from_nanos(end - start);
+            table.count_within(lasted).map_or(count, |due| due.min(count))
+        };
+        spans(plan, group).into_iter().enumerate().map(in_phase).collect()
+    };
+    plan.publishers.iter().map(one).collect()
+}
+
+fn published<'a>(tallies: impl Iterator<Item = (&'a PublishTally, u64)>) -> Published {
     let mut all = Published::default();
     let mut span: Option<(u64, u64)> = None;
-    for tally in tallies {
-        all.attempted += tally.attempted;
+    for (tally, attempted) in tallies {
+        all.attempted += attempted;
         all.sent += tally.sent;
         all.acked += tally.acked;
         all.unknown += tally.unknown;
@@ -214,8 +230,9 @@ fn errors(
     let of = report.published.sent + report.subscriptions.requested + report.connections.established;
     Errors {
         ratio: share(failed + drops, of),
-        timeout: count(&|f| f.reason == Reason::Timeout) + timed_out,
-        unexpected: count(&|_| true) + in_next + report.published.unknown,
+        timeout: count(&|f| f.reason == Reason::Timeout),
+        // A publish that timed out is among the failures by name already.
+        unexpected: count(&|_| true) + in_next + report.published.unknown - timed_out,
         unexplained: count(&Failure::is_unexplained),
     }
 }
@@ -260,6 +277,7 @@ fn phase_reports(
     plan: &Plan,
     phases: &[(u64, u64)],
     tallies: &[Vec<PublishTally>],
+    due: &[Vec<u64>],
     totals: &Totals,
     latency: &LatencySet,
 ) -> Vec<PhaseReport> {
@@ -271,7 +289,7 @@ fn phase_reports(
             start_s,
             end_s,
             duration_s: end_s - start_s,
-            published: published(tallies.iter().map(|group| &group[index])),
+            published: published(tallies.iter().zip(due).map(|(group, due)| (&group[index], due[index]))),
             ledger: counts.report(counts.receipts(), counts.obligations()),
             latency: deliver_only(&latency.slice(|_, phase| phase == index)),
             ..PhaseReport::default()

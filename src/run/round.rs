@@ -23,6 +23,8 @@ const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// Silence that ends the drain when something is still owed.
 const SILENCE: Duration = Duration::from_secs(5);
+/// After a census, for ends of connections that are on their way.
+const SETTLE: Duration = Duration::from_millis(20);
 /// Added to sums of timeouts, for the time it takes to start and to be scheduled.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -245,15 +247,21 @@ impl<'a, 'w> Conductor<'a, 'w> {
     /// active together.
     async fn census(&mut self, number: u32) -> Option<u64> {
         self.watch.stage("census", &self.fleet);
-        let board = self.fleet.board();
-        board.census_held.store(0, Relaxed);
-        board.census.store(number, Relaxed);
+        self.fleet.board().census.begin(number);
         self.fleet.publish(|o| o.census = number);
         let limit = self.plan.timeouts.confirm;
         let board = self.fleet.board();
-        let (held, active) = (&board.census_held, &board.active);
-        let waited = self.watch.until(&self.fleet, limit, |_| held.load(Relaxed) >= active.get()).await;
-        let held = u64::from(self.fleet.board().census_held.load(Relaxed));
+        let complete = |_: &FleetCounts| board.census.held() >= board.active.get();
+        let mut waited = self.watch.until(&self.fleet, limit, complete).await;
+        if waited == Waited::Met {
+            // An end that arrived together with the last answer is seen a moment later.
+            self.watch.until(&self.fleet, SETTLE, |_| false).await;
+            waited = self.watch.until(&self.fleet, limit, complete).await;
+        }
+        if waited == Waited::TimedOut {
+            self.watch.note(&format!("census {number} was not received by every active subscription"));
+        }
+        let held = u64::from(board.census.held());
         self.peak_active = self.peak_active.max(held);
         (waited != Waited::Stopped).then_some(held)
     }

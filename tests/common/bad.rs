@@ -68,6 +68,8 @@ pub(crate) enum Manner {
     Repeats(u64),
     /// Changes the last byte of the first so many deliveries of events.
     Corrupts(u64),
+    /// Delivers, but never answers the first so many publishes of events.
+    Unanswering(u64),
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
 }

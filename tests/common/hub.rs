@@ -38,6 +38,8 @@ pub(crate) struct Hub {
     delivered: AtomicU64,
     /// Deliveries of events, wanted or done.
     events: AtomicU64,
+    /// Publishes of events.
+    asked: AtomicU64,
     /// Accept and acknowledge publishes and deliver none.
     pub(crate) mute: AtomicBool,
 }
@@ -190,6 +192,12 @@ impl Session {
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
                 let channel = variables["c"].as_str().unwrap_or_default();
                 self.hub.publish(channel, &variables["p"], self.manner).await;
+                if let Manner::Unanswering(first) = self.manner
+                    && is_event(&variables["p"])
+                    && self.hub.asked.fetch_add(1, Relaxed) < first
+                {
+                    return Ok(Next::Go);
+                }
                 let data = json!({ "data": { "publish": { "id": "1" } } });
                 say(socket, &json!({ "id": id, "type": "next", "payload": data })).await?;
                 say(socket, &json!({ "id": id, "type": "complete" })).await?;
