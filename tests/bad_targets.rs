@@ -90,6 +90,7 @@ load! {
     dropped_for_ack: Manner::DropsInit => "init.closed";
     garbage_for_ack: Manner::GarbageForAck => "init.invalid-message";
     closed_when_open: Manner::ClosesOpen { code: 4403, reason: "forbidden" } => "open.close-4403";
+    closed_without_an_end: Manner::KeepsTcp(1001) => "open.close-1001";
     reset_when_open: Manner::ResetsOpen => "open.reset";
     dropped_when_open: Manner::DropsOpen => "open.closed";
     oversized: Manner::Oversized => "open.oversized";

@@ -452,14 +452,17 @@ impl Shard {
     fn on_probe(&self, state: &mut State, index: u32, token: &Token, now_ns: u64) {
         let board = &self.plan.board;
         let sub: &mut Sub = &mut state.subs[index as usize];
-        if token.run != board.run || token.channel != sub.channel {
-            // Foreign or misrouted: the ledger names it as it would an event.
-            return self.on_event(
-                state,
-                index,
-                &Found::Intact(Token { kind: Kind::Event, ..*token }),
-                now_ns,
-            );
+        if token.run != board.run {
+            // Another run's: the ledger names it as it would an event.
+            let token = Token { kind: Kind::Event, ..*token };
+            return self.on_event(state, index, &Found::Intact(token), now_ns);
+        }
+        if token.channel != sub.channel {
+            let phase = board.phase_of(token.due_ns);
+            state.receipts += 1;
+            state.ledger.count_receipt(index as usize, phase);
+            state.ledger.receive_stray(index as usize, token, now_ns, phase);
+            return;
         }
         let group = &mut state.groups[usize::from(sub.group)];
         group.probes_delivered += 1;

@@ -200,6 +200,15 @@ impl ShardLedger {
         self.receive(sub, &Found::Broken, recv_ns, phase)
     }
 
+    /// Enters a probe of this run that arrived under the operation of another channel: probes are in no stream, but
+    /// one that strays shows what an event would.
+    pub fn receive_stray(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
+        let group = usize::from(self.subscriptions[sub].group);
+        self.totals.cell(group, phase).add_receipt(Receipt::Misrouted.class());
+        self.keep_example(sub, &Found::Intact(*token), recv_ns, Receipt::Misrouted);
+        Receipt::Misrouted
+    }
+
     /// Whether every obligation so far has been met, for those who wait until the last delivery has arrived.
     /// Looks at every subscription: not for the receive loop.
     #[must_use]
@@ -237,12 +246,7 @@ impl ShardLedger {
 
     fn judge(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
         let shape = self.subscriptions[sub];
-        let Some(stream) = self.published(token) else {
-            // Probes have no stream, but one that strays shows what an event would.
-            let ours = token.run == self.config.run && token.channel < self.config.streams.channels();
-            let strays = ours && token.channel != shape.channel;
-            return if strays { Receipt::Misrouted } else { Receipt::Phantom };
-        };
+        let Some(stream) = self.published(token) else { return Receipt::Phantom };
         if token.channel != shape.channel {
             return Receipt::Misrouted;
         }
@@ -349,14 +353,21 @@ mod tests {
             first_subscription: 0,
         };
         let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 0, group: 0 }]);
-        let mut receive = |run, channel| {
-            let (publisher, kind) = (1, Kind::Event);
-            let token = Token { run, channel, publisher, epoch: 0, kind, seq: 0, due_ns: 0, sent_ns: 0 };
-            ledger.receive(0, &Found::Intact(token), 0, 0)
+        let probe = |run, kind| Token {
+            run,
+            channel: 1,
+            publisher: 1,
+            epoch: 0,
+            kind,
+            seq: 0,
+            due_ns: 0,
+            sent_ns: 0,
         };
-        assert_eq!(receive(1, 1), Receipt::Misrouted);
-        assert_eq!(receive(1, 0), Receipt::Phantom);
-        assert_eq!(receive(1, 7), Receipt::Phantom);
-        assert_eq!(receive(2, 1), Receipt::Phantom);
+        assert_eq!(ledger.receive_stray(0, &probe(1, Kind::Probe), 0, 0), Receipt::Misrouted);
+        let foreign = Found::Intact(probe(2, Kind::Event));
+        assert_eq!(ledger.receive(0, &foreign, 0, 0), Receipt::Phantom);
+        let counts = ledger.totals.all();
+        let of = |class| counts.receipts_of(class);
+        assert_eq!((of(ReceiptClass::Misrouted), of(ReceiptClass::Phantom)), (1, 1));
     }
 }

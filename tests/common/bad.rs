@@ -48,6 +48,8 @@ pub(crate) enum Manner {
     NeverDelivers,
     /// Answers a subscribe with a close.
     ClosesOpen { code: u16, reason: &'static str },
+    /// Answers a subscribe with a close frame of this code and keeps the TCP stream.
+    KeepsTcp(u16),
     /// Answers a subscribe by ending the TCP stream.
     DropsOpen,
     /// Answers a subscribe with a TCP reset.

@@ -237,6 +237,12 @@ impl Session {
     async fn subscribed(&self, socket: &mut Socket) -> Result<Next, Error> {
         match self.manner {
             Manner::ClosesOpen { code, reason } => return close(socket, code, reason).await,
+            Manner::KeepsTcp(code) => {
+                let [high, low] = code.to_be_bytes();
+                socket.get_mut().write_all(&[0x88, 2, high, low]).await?;
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                return Ok(Next::End);
+            }
             Manner::DropsOpen => return drop_politely(socket).await,
             Manner::ResetsOpen => {
                 socket2::SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO))?;
