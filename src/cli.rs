@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::server::ServeOptions;
 
@@ -12,8 +12,9 @@ use crate::server::ServeOptions;
 #[derive(Debug, Parser)]
 #[command(name = "stressctl", version, max_term_width = 100)]
 pub struct Cli {
-    /// Colour of terminal output; NO_COLOR and TERM=dumb are respected
-    #[arg(long, global = true, value_enum, default_value_t, env = "STRESSCTL_COLOR")]
+    /// When to colour: auto (on a terminal, unless NO_COLOR or TERM=dumb), always or never
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, env = "STRESSCTL_COLOR")]
+    #[arg(hide_possible_values = true, hide_env_values = true)]
     pub color: Color,
 
     /// What to do.
@@ -78,14 +79,20 @@ pub enum Command {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 every expectation held · 1 at least one failed · 2 bad usage or scenario file, unconfirmed target
-3 inconclusive (nothing failed, but something could not be judged) · 4 target unreachable · 70 internal error";
+Exit codes, the gravest of all scenarios:
+   0  something was judged, and every expectation held
+   1  at least one expectation failed
+   2  bad usage or scenario file, or a foreign target that was not confirmed
+   3  inconclusive: nothing failed, but something could not be judged
+   4  the target could not be reached or does not speak the protocol
+  70  internal error, a bug in stressctl";
 
 /// `stressctl run`
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["scenarios", "all"])))]
 pub struct RunArgs {
     /// A scenario to run; may be given several times
-    #[arg(long = "scenario", value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long = "scenario", value_name = "NAME")]
     pub scenarios: Vec<String>,
 
     /// Run every scenario of the scenario file, or of the built-in catalogue if there is none
@@ -105,11 +112,18 @@ pub struct RunArgs {
     pub server_pid: Option<u32>,
 
     /// Directory for reports
-    #[arg(long, value_name = "DIR", default_value = "./stress-results", env = "STRESSCTL_OUT")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./stress-results",
+        env = "STRESSCTL_OUT",
+        hide_env_values = true
+    )]
     pub out: PathBuf,
 
-    /// What goes to standard output
-    #[arg(long, value_enum, default_value_t, env = "STRESSCTL_OUTPUT")]
+    /// What goes to standard output: text (a screen per scenario), json (a report per line) or quiet (nothing)
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, env = "STRESSCTL_OUTPUT")]
+    #[arg(hide_possible_values = true, hide_env_values = true)]
     pub output: Output,
 }
 
@@ -117,7 +131,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct FileArgs {
     /// Scenario file [default: ./scenarios.toml if present]; names not in it are looked up in the built-in catalogue
-    #[arg(long = "scenarios", value_name = "FILE", env = "STRESSCTL_SCENARIOS")]
+    #[arg(long = "scenarios", value_name = "FILE", env = "STRESSCTL_SCENARIOS", hide_env_values = true)]
     pub path: Option<PathBuf>,
 }
 
@@ -129,11 +143,11 @@ pub struct PlanArgs {
     pub file: FileArgs,
 
     /// ws:// or wss:// URL, or name of a [targets.NAME] table [default: the reference server]
-    #[arg(long, value_name = "URL|NAME", env = "STRESSCTL_TARGET")]
+    #[arg(long, value_name = "URL|NAME", env = "STRESSCTL_TARGET", hide_env_values = true)]
     pub target: Option<String>,
 
     /// Protocol of the target [default: its table's, or graphql-transport-ws]
-    #[arg(long, value_name = "NAME", env = "STRESSCTL_PROTOCOL")]
+    #[arg(long, value_name = "NAME", env = "STRESSCTL_PROTOCOL", hide_env_values = true)]
     pub protocol: Option<String>,
 
     /// Shrink connections, subscriptions, channels and events by this factor, above 0 and at most 1
@@ -142,6 +156,7 @@ pub struct PlanArgs {
         value_name = "F",
         default_value_t = 1.0,
         env = "STRESSCTL_SCALE",
+        hide_env_values = true,
         allow_negative_numbers = true
     )]
     pub scale: f64,
@@ -151,7 +166,13 @@ pub struct PlanArgs {
     pub set: Vec<String>,
 
     /// Seed of every random decision [default: the scenario's]
-    #[arg(long, value_name = "N", env = "STRESSCTL_SEED", allow_negative_numbers = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "STRESSCTL_SEED",
+        hide_env_values = true,
+        allow_negative_numbers = true
+    )]
     pub seed: Option<u64>,
 }
 

@@ -1,6 +1,7 @@
 //! What each command does, and with which exit code it ends.
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,8 +13,8 @@ use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs};
 use crate::metrics::process;
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
-use crate::report::style::{ColorWish, Style};
-use crate::report::{json, markdown, model::Report, text};
+use crate::report::style::{self, ColorWish, Style, wrap};
+use crate::report::{human, json, markdown, model::Report, text};
 use crate::run::limits;
 use crate::run::machine::{Machine, raise_open_files};
 use crate::run::needs::Needs;
@@ -94,8 +95,17 @@ fn catalogue(file: &FileArgs) -> anyhow::Result<Catalogue> {
 fn list(file: &FileArgs) -> anyhow::Result<u8> {
     let listed = catalogue(file)?.list();
     let width = listed.iter().map(|l| l.name.len()).max().unwrap_or(0);
-    let lines: Vec<String> =
-        listed.iter().map(|l| format!("{:width$}  {}", l.name, harmless_text(&l.about))).collect();
+    // One line each for a program that reads it.
+    let room =
+        if io::stdout().is_terminal() { columns(io::stdout()) - width.min(40) - 2 } else { usize::MAX };
+    let mut lines = Vec::new();
+    for l in &listed {
+        let mut name = l.name.as_str();
+        for line in wrap(&harmless_text(&l.about), room) {
+            lines.push(format!("{name:width$}  {line}"));
+            name = "";
+        }
+    }
     out(&lines.join("\n"))?;
     Ok(0)
 }
@@ -141,7 +151,12 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
     let mut outcomes = Vec::new();
     for plan in &planned.plans {
         let needs = Needs::of(plan, plan.target.url.is_none());
-        out(&format!("{}\n{}\n", head(plan).join("\n"), needs.text().trim_end()))?;
+        let width = columns(io::stdout());
+        let mut head = head(plan, width);
+        for (id, why) in not_applicable(plan) {
+            head.extend(hanging("  ", &format!("not applicable: {id}, {why}"), width));
+        }
+        out(&format!("{}\n{}\n", head.join("\n"), needs.text().trim_end()))?;
         match limits::check(&needs, &machine) {
             Ok(()) => out("fits on this machine\n")?,
             Err(shortages) => {
@@ -155,23 +170,38 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
     Ok(if outcomes.is_empty() { 0 } else { exit_code(&outcomes) })
 }
 
-/// What the user is told about a plan before anything starts.
-fn head(plan: &Plan) -> Vec<String> {
-    let mut lines = vec![
-        format!("{}: {}", plan.name, harmless_text(&plan.about)),
-        format!("  plan hash {}, seed {}, scale {}", plan.hash, plan.seed, plan.scale),
-    ];
+/// What the user is told about a plan before anything starts, in lines of at most `width` columns.
+fn head(plan: &Plan, width: usize) -> Vec<String> {
+    let mut lines = hanging("", &format!("{}: {}", plan.name, harmless_text(&plan.about)), width);
+    let Plan { hash, seed, scale, .. } = plan;
+    lines.extend(hanging("  ", &format!("seed {seed} · scale {scale} · plan hash {hash}"), width));
     for change in &plan.changes {
         let why = if change.at_least { " (at-least)" } else { "" };
-        let (from, to) = (crate::report::human::count(change.from), crate::report::human::count(change.to));
-        lines.push(format!("  scaled {}: {from} → {to}{why}", change.key));
-    }
-    for condition in plan.expect.iter().chain(&plan.reached) {
-        if let Some(why) = &condition.not_applicable {
-            lines.push(format!("  not applicable {}: {why}", condition.id));
-        }
+        let (from, to) = (human::count(change.from), human::count(change.to));
+        lines.extend(hanging("  ", &format!("scaled {}: {from} → {to}{why}", change.key), width));
     }
     lines
+}
+
+/// The conditions that cannot be judged at this size, and why.
+fn not_applicable(plan: &Plan) -> Vec<(&str, &str)> {
+    let conditions = plan.expect.iter().chain(&plan.reached);
+    conditions.filter_map(|c| Some((c.id.as_str(), c.not_applicable.as_deref()?))).collect()
+}
+
+/// Lines of a text, all but the first indented further.
+fn hanging(indent: &str, text: &str, width: usize) -> Vec<String> {
+    if text.chars().count() + indent.len() <= width {
+        return vec![format!("{indent}{text}")];
+    }
+    let lines = wrap(text, width - indent.len() - 4).into_iter().enumerate();
+    lines.map(|(i, line)| format!("{indent}{}{line}", if i == 0 { "" } else { "    " })).collect()
+}
+
+/// Columns to write for.
+fn columns(stream: impl AsFd) -> usize {
+    let terminal = rustix::termios::tcgetwinsize(stream).ok().map(|size| usize::from(size.ws_col));
+    style::width(terminal, std::env::var("COLUMNS").ok().as_deref())
 }
 
 fn report(dir: &Path) -> anyhow::Result<u8> {
@@ -227,7 +257,7 @@ fn wish(color: Color) -> ColorWish {
     }
 }
 
-fn style(color: Color, is_terminal: bool) -> Style {
+fn colors(color: Color, is_terminal: bool) -> Style {
     let no_color = std::env::var("NO_COLOR").ok();
     let term = std::env::var("TERM").ok();
     Style::decide(wish(color), is_terminal, no_color.as_deref(), term.as_deref())
@@ -240,7 +270,8 @@ async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Resu
     let settings = Settings { confirm: args.confirm.clone(), server_pid: args.server_pid, command: None };
     let mut done = Done {
         args,
-        style: style(color, io::stdout().is_terminal()),
+        style: colors(color, io::stdout().is_terminal()),
+        several: plans.len() > 1,
         reports: Vec::new(),
         outcomes: Vec::new(),
     };
@@ -308,18 +339,25 @@ fn quoted(word: &str) -> String {
 struct Done<'a> {
     args: &'a RunArgs,
     style: Style,
+    several: bool,
     reports: Vec<Report>,
     outcomes: Vec<Outcome>,
 }
 
 impl Done<'_> {
     async fn one(&mut self, plan: Plan, settings: &Settings, stop: &Stop, color: Color) {
-        for line in head(&plan) {
-            say(&line);
+        let width = columns(io::stderr());
+        let needs = format!("needs {}", Needs::of(&plan, plan.target.url.is_none()).line());
+        let mut lines = head(&plan, width);
+        // The report says why.
+        let ids: Vec<_> = not_applicable(&plan).into_iter().map(|(id, _)| id).collect();
+        if !ids.is_empty() {
+            lines.extend(hanging("  ", &format!("not applicable: {}", ids.join(", ")), width));
         }
-        say(&format!("  needs {}", Needs::of(&plan, plan.target.url.is_none()).line()));
+        lines.extend(hanging("  ", &needs, width));
+        lines.iter().for_each(|line| say(line));
         let terminal = io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb");
-        let mut progress = Progress::new(terminal, style(color, terminal).color);
+        let mut progress = Progress::new(terminal, colors(color, terminal).color, || columns(io::stderr()));
         let settings = Settings { command: Some(reproduce(self.args, &plan)), ..settings.clone() };
         // Each scenario has its own reasons to stop; only the user stops them all.
         let own = Stop::new();
@@ -352,7 +390,10 @@ impl Done<'_> {
         match self.args.output {
             Output::Text => {
                 let mut screen = Vec::new();
-                text::render(report, Some(&path), self.style, &mut screen)?;
+                text::render(report, Some(&path), self.style, columns(io::stdout()), &mut screen)?;
+                if self.several {
+                    screen.push(b'\n');
+                }
                 out(&String::from_utf8_lossy(&screen))
             }
             Output::Json => out(&json::line(report)?),
@@ -370,7 +411,7 @@ impl Done<'_> {
         }
         if self.args.output == Output::Text && self.outcomes.len() > 1 {
             let mut lines = Vec::new();
-            text::summary(&self.reports, self.style, &mut lines)?;
+            text::summary(&self.reports, self.style, columns(io::stdout()), &mut lines)?;
             out(&String::from_utf8_lossy(&lines))?;
         }
         Ok(exit_code(&self.outcomes))

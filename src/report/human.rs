@@ -63,10 +63,19 @@ pub fn short_rate(per_second: f64) -> String {
     format!("{}{unit}/s", significant(value, DIGITS))
 }
 
-/// A very small share, as in claims: `3.0e-4`.
+/// A share that is meant to be small, as in claims: `3 %`, and below a thousandth both ways, `0.03 % (3.0e-4)`.
 #[must_use]
-pub fn scientific(share: f64) -> String {
-    if share == 0.0 { "0".to_owned() } else { format!("{share:.1e}") }
+pub fn small_share(share: f64) -> String {
+    let text = percentage(share, DIGITS);
+    if share > 0.0 && share < 1e-3 { format!("{text} ({share:.1e})") } else { text }
+}
+
+/// A duration given in microseconds, to two significant digits: `2.8 ms` for both 2.76 ms and 2.77 ms, as two
+/// histograms of the same deliveries may have them.
+#[must_use]
+pub fn rough_micros(us: u64) -> String {
+    let step = 10_u64.pow(us.max(1).ilog10().saturating_sub(1));
+    micros((us + step / 2) / step * step)
 }
 
 /// A value in base units, shown as its kind asks; `digits` beyond the usual tell close values apart.
@@ -204,6 +213,22 @@ mod tests {
     fn shares_never_round_to_all_or_nothing() {
         let texts: Vec<_> = [0.0, 0.000_000_1, 0.005, 0.9998, 0.999_999_9, 1.0, 1.25].map(ratio).to_vec();
         assert_eq!(texts, ["0 %", "0.00001 %", "0.5 %", "99.98 %", "99.99999 %", "100 %", "125 %"]);
+    }
+
+    #[test]
+    fn small_shares_are_told_both_ways() {
+        let texts = [0.0, 2.5e-6, 3.0e-4, 0.000_72, 0.029, 0.42].map(small_share);
+        assert_eq!(
+            texts,
+            ["0 %", "0.00025 % (2.5e-6)", "0.03 % (3.0e-4)", "0.072 % (7.2e-4)", "2.9 %", "42 %"]
+        );
+    }
+
+    #[test]
+    fn rough_durations_hide_the_third_digit() {
+        let texts = [0, 7, 99, 240, 2_762, 2_769, 9_960, 812_345, 119_500_000].map(rough_micros);
+        let expected = ["0 s", "7 µs", "99 µs", "240 µs", "2.8 ms", "2.8 ms", "10 ms", "810 ms", "2 min"];
+        assert_eq!(texts, expected);
     }
 
     #[test]

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::human::{self, NOTHING, count, micros, ratio, seconds};
-use super::markup::{bold, code, emoji, escape, indented, line, list, quoted, table};
-use super::model::{Example, Judgement, Latencies, Ledger, Report, Verdict, Wave};
-use super::style::word;
+use super::human::{self, NOTHING, count, micros, ratio, rough_micros, seconds};
+use super::markup::{code, escape, indented, line, list, quoted, table, unbroken};
+use super::model::{Example, Judgement, Latencies, Ledger, Report, Slice, Verdict, Wave};
+use super::style::{mark, word};
 use super::{file, words};
 
 /// Name of the document within the directory of reports.
@@ -45,11 +45,11 @@ fn glance(reports: &[Report]) -> String {
     let counted: Vec<_> = counted
         .iter()
         .filter(|(_, n)| *n > 0)
-        .map(|(v, n)| format!("{} {n} {}", emoji(*v), word(*v)))
+        .map(|(v, n)| format!("{} {n} {}", mark(*v), word(*v)))
         .collect();
     line(&mut out, &format!("{} scenario{several}: {}.", reports.len(), counted.join(" · ")));
     let rows: Vec<_> = reports.iter().map(at_a_glance).collect();
-    let header = ["Scenario", "Verdict", "Held", "Established", "Owed", "Lost", "deliver p99", "Took"];
+    let header = ["Scenario", "Verdict", "Held", "Established", "Owed", "Lost", "Deliver p99", "Took"];
     table(&mut out, &header, "lllrrrrr", &rows);
     out
 }
@@ -63,13 +63,17 @@ fn at_a_glance(report: &Report) -> [String; 8] {
     let deliver = report.latency.deliver.as_ref().map_or_else(|| NOTHING.to_owned(), |l| micros(l.p99_us));
     [
         link,
-        format!("{} {}", emoji(report.verdict), word(report.verdict)),
-        format!("{held} of {judged}"),
-        format!("{} of {}", count(report.connections.established), count(report.connections.attempted)),
+        unbroken(&format!("{} {}", mark(report.verdict), word(report.verdict))),
+        unbroken(&format!("{held} of {judged}")),
+        unbroken(&format!(
+            "{} of {}",
+            count(report.connections.established),
+            count(report.connections.attempted)
+        )),
         count(report.ledger.obligations),
         count(report.ledger.lost),
-        deliver,
-        seconds(report.run.duration_s),
+        unbroken(&deliver),
+        unbroken(&seconds(report.run.duration_s)),
     ]
 }
 
@@ -79,13 +83,14 @@ fn section(out: &mut String, report: &Report) {
         out,
         &format!(
             "{} **{}** — {}",
-            emoji(report.verdict),
+            mark(report.verdict),
             word(report.verdict),
             escape(&report.scenario.about)
         ),
     );
     line(out, &format!("{}<br>\n{}", escape(&words::subject(report)), escape(&words::run(report))));
-    list(out, report.why.iter().map(String::as_str));
+    let why: Vec<_> = report.why.iter().map(|why| words::reason(why)).collect();
+    list(out, why.iter().map(String::as_str));
     judgements(out, "Expectations", &report.expectations);
     judgements(out, "Situations that had to occur", &report.reached);
     figures(out, report);
@@ -106,27 +111,42 @@ fn judgements(out: &mut String, title: &str, all: &[Judgement]) {
         .iter()
         .map(|j| {
             let interval =
-                words::interval(j).map(|text| format!("<br>{}", escape(&text))).unwrap_or_default();
-            let why = words::why(j).map(|why| escape(&why)).unwrap_or_default();
-            let observed = format!("{}{interval}", escape(&j.observed_text));
-            [emoji(j.verdict).to_owned(), escape(&j.id), code(&j.condition), observed, escape(&j.limit), why]
+                words::interval(j).map(|t| format!("<br>{}", unbroken(&escape(&t)))).unwrap_or_default();
+            let observed = format!("{}{interval}", unbroken(&escape(&j.observed_text)));
+            // One above the other, so that neither is broken for want of room.
+            let condition = format!("**{}**<br>{}", code(&j.id), code(&j.condition));
+            [mark(j.verdict).to_owned(), condition, observed, unbroken(&escape(&j.limit))]
         })
         .collect();
-    table(out, &["", "Id", "Condition", "Observed", "Limit", "Remark"], "clllll", &rows);
+    table(out, &["", "Condition", "Observed", "Limit"], "clll", &rows);
+    let why = |j: &Judgement| words::why(j).map(|why| format!("{}: {}", code(&j.id), escape(&why)));
+    let remarks: Vec<_> = all.iter().filter_map(why).collect();
+    for remark in &remarks {
+        let _ = writeln!(out, "- {remark}");
+    }
+    if !remarks.is_empty() {
+        out.push('\n');
+    }
 }
 
 fn figures(out: &mut String, report: &Report) {
     line(out, "### Key figures");
-    let facts = words::facts(report).into_iter().filter(|(label, _)| *label != "Failures");
-    let rows: Vec<_> = facts.map(|(label, text)| [bold(label), escape(&text)]).collect();
-    table(out, &["", ""], "ll", &rows);
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    for (label, text) in words::facts(report).into_iter().filter(|(label, _)| *label != "Failures") {
+        match rows.last_mut() {
+            Some([_, above]) if label.is_empty() => *above = format!("{above}<br>{}", escape(&text)),
+            _ => rows.push([label.to_owned(), escape(&text)]),
+        }
+    }
+    table(out, &["What", "Figures"], "ll", &rows);
 
+    line(out, "### Latency");
     let rows = words::latency_rows(&report.latency, report.generator.drain_p99_us);
     if rows.is_empty() {
-        line(out, "No latency was measured.");
+        line(out, "None was measured.");
     } else {
         let rows: Vec<_> = rows.into_iter().map(indented).collect();
-        table(out, &words::LATENCY_HEADER, "lrrrrrr", &rows);
+        table(out, &titled("Operation", words::LATENCY_HEADER), "lrrrrrr", &rows);
     }
 
     line(out, "### Failures by reason");
@@ -145,13 +165,19 @@ fn figures(out: &mut String, report: &Report) {
     }
 }
 
+/// The header of a table that stands under a heading of its own.
+fn titled<const N: usize>(first: &'static str, mut header: [&'static str; N]) -> [&'static str; N] {
+    header[0] = first;
+    header
+}
+
 /// Groups and phases side by side, where there is more than the whole.
 fn slices(out: &mut String, report: &Report) {
     let row = |name: &str, ledger: &Ledger, latency: &Latencies| {
         let deliver = latency.deliver.as_ref();
-        let us = |value: Option<u64>| value.map_or_else(|| NOTHING.to_owned(), micros);
+        let us = |value: Option<u64>| unbroken(&value.map_or_else(|| NOTHING.to_owned(), rough_micros));
         [
-            escape(name),
+            code(name),
             count(ledger.obligations),
             count(ledger.delivered),
             count(ledger.lost),
@@ -161,12 +187,15 @@ fn slices(out: &mut String, report: &Report) {
         ]
     };
     let header =
-        |first| [first, "Owed", "Delivered", "Lost", "Missed while away", "deliver p50", "deliver p99"];
-    if !report.groups.is_empty() {
+        |first| [first, "Owed", "Delivered", "Lost", "Missed while away", "Deliver p50", "Deliver p99"];
+    let (publishing, receiving): (Vec<_>, Vec<_>) =
+        report.groups.iter().partition(|(_, group)| words::publishes(group));
+    if !receiving.is_empty() {
         line(out, "### Groups");
-        let rows: Vec<_> = report.groups.iter().map(|(name, g)| row(name, &g.ledger, &g.latency)).collect();
+        let rows: Vec<_> = receiving.iter().map(|(name, g)| row(name, &g.ledger, &g.latency)).collect();
         table(out, &header("Group"), "lrrrrrr", &rows);
     }
+    publishers(out, &publishing);
     if !report.phases.is_empty() {
         line(out, "### Phases");
         let rows: Vec<_> = report.phases.iter().map(|p| row(&p.name, &p.ledger, &p.latency)).collect();
@@ -174,10 +203,28 @@ fn slices(out: &mut String, report: &Report) {
     }
 }
 
+/// Groups that publish and receive nothing.
+fn publishers(out: &mut String, groups: &[(&String, &Slice)]) {
+    let row = |(name, group): &(&String, &Slice)| {
+        let published = &group.published;
+        let rate = published.rate.map_or_else(|| NOTHING.to_owned(), human::rate);
+        let ack = group.latency.publish_ack.as_ref();
+        let ack = ack.map_or_else(|| NOTHING.to_owned(), |l| rough_micros(l.p99_us));
+        let counts = [published.attempted, published.sent, published.acked].map(count);
+        let [due, sent, acked] = counts;
+        [code(name), due, sent, acked, rate, unbroken(&ack)]
+    };
+    if !groups.is_empty() {
+        line(out, "### Publishers");
+        let rows: Vec<_> = groups.iter().map(row).collect();
+        table(out, &["Group", "Due", "Sent", "Acknowledged", "Rate", "Ack p99"], "lrrrrr", &rows);
+    }
+}
+
 fn resources(out: &mut String, report: &Report) {
     line(out, "### Resources");
     let rows: Vec<_> = words::resource_rows(&report.resources).into_iter().map(indented).collect();
-    table(out, &words::RESOURCE_HEADER, "lrrrrrr", &rows);
+    table(out, &titled("Process", words::RESOURCE_HEADER), "lrrrrrr", &rows);
     line(out, &format!("**Generator:** {}", escape(&words::generator(&report.generator))));
     list(out, report.generator.reasons.iter().map(String::as_str));
     let Some(stats) = &report.server_stats else {
@@ -188,12 +235,13 @@ fn resources(out: &mut String, report: &Report) {
         .checks
         .iter()
         .map(|check| {
-            let server = check.server.map_or_else(|| NOTHING.to_owned(), human::number);
+            let [name, server, ours] = words::stat_check(check);
             let error = check.error_ratio.map_or_else(|| NOTHING.to_owned(), ratio);
-            [emoji(check.verdict).to_owned(), escape(&check.name), server, human::number(check.client), error]
+            [mark(check.verdict).to_owned(), escape(&name), server, ours, unbroken(&error)]
         })
         .collect();
-    line(out, &format!("**Server's own counts**, from {}:", code(&stats.source)));
+    let note = words::stat_note(stats).map(|note| format!(" ({note})")).unwrap_or_default();
+    line(out, &format!("**Server's own counts**, from {}{note}:", code(&stats.source)));
     table(out, &["", "Count", "Server", "Ours", "Difference"], "clrrr", &rows);
 }
 
@@ -212,16 +260,24 @@ fn growth(out: &mut String, report: &Report) {
         table(out, &header, "rrrrrr", &rows);
     }
     if let Some(rounds) = &report.rounds {
-        let memory: Vec<_> = rounds.server_memory_end.bytes.iter().map(|n| human::bytes(*n as f64)).collect();
-        let grown = rounds.server_memory_end.growth.map_or_else(|| NOTHING.to_owned(), ratio);
-        let memory = if memory.is_empty() { NOTHING.to_owned() } else { memory.join(" → ") };
-        line(
-            out,
-            &format!(
-                "**Rounds:** {} · server memory after each: {memory} · growth {grown}",
-                rounds.completed
-            ),
-        );
+        line(out, "### Rounds");
+        let rows: Vec<_> =
+            words::round_rows(rounds).into_iter().map(|row| row.map(|c| unbroken(&c))).collect();
+        if !rows.is_empty() {
+            let header = [
+                "Round",
+                "Set-up",
+                "Established",
+                "In one census",
+                "Owed",
+                "Delivered",
+                "Lost",
+                "Other",
+                "Server memory after",
+            ];
+            table(out, &header, "rrrrrrrrr", &rows);
+        }
+        line(out, &format!("{}.", escape(&words::round_note(rounds))));
     }
 }
 
@@ -257,15 +313,11 @@ fn shown(out: &mut String, report: &Report) {
 
 fn reproduce(out: &mut String, report: &Report) {
     let scenario = &report.scenario;
-    let mut command = format!("stressctl run --scenario {} --seed {}", quoted(&scenario.name), scenario.seed);
-    if (scenario.scale - 1.0).abs() > f64::EPSILON {
-        let _ = write!(command, " --scale {}", scenario.scale);
-    }
-    if !report.target.reference_server && !report.target.url.is_empty() {
-        let _ = write!(command, " --target {}", quoted(&report.target.url));
-    }
     line(out, "### How to reproduce");
-    line(out, &format!("```sh\n{command}\n```"));
+    let command = scenario.command.as_ref().map_or_else(|| rebuilt(report), |command| human::clean(command));
+    // A fence longer than any run of backticks within.
+    let fence = "`".repeat(3.max(1 + command.split(|c| c != '`').map(str::len).max().unwrap_or(0)));
+    line(out, &format!("{fence}sh\n{command}\n{fence}"));
     let commit = report.tool.commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default();
     let host = &report.host;
     let machine = format!(
@@ -279,7 +331,21 @@ fn reproduce(out: &mut String, report: &Report) {
         count(host.ports)
     );
     let plan = "The plan is the same if its hash is";
-    line(out, &format!("{plan} {}; `--set` changes it. {}", code(&scenario.plan_hash), escape(&machine)));
+    let set = if scenario.command.is_none() { "; `--set` changes it" } else { "" };
+    line(out, &format!("{plan} {}{set}. {}", code(&scenario.plan_hash), escape(&machine)));
+}
+
+/// The command line of a report that does not keep it, as far as it is known.
+fn rebuilt(report: &Report) -> String {
+    let scenario = &report.scenario;
+    let mut command = format!("stressctl run --scenario {} --seed {}", quoted(&scenario.name), scenario.seed);
+    if (scenario.scale - 1.0).abs() > f64::EPSILON {
+        let _ = write!(command, " --scale {}", scenario.scale);
+    }
+    if !report.target.reference_server && !report.target.url.is_empty() {
+        let _ = write!(command, " --target {}", quoted(&report.target.url));
+    }
+    command
 }
 
 #[cfg(test)]

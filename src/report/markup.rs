@@ -3,14 +3,13 @@
 use std::fmt::Write as _;
 
 use super::human::{self, NOTHING};
-use super::model::Verdict;
 
 /// A row whose first cell may be indented under the one above.
 pub(super) fn indented<const N: usize>(row: [String; N]) -> [String; N] {
     let mut first = true;
     row.map(|cell| {
         if !std::mem::take(&mut first) {
-            return escape(&cell);
+            return unbroken(&escape(&cell));
         }
         let name = cell.trim_start();
         if name.len() < cell.len() { format!("&emsp;{}", escape(name)) } else { escape(name) }
@@ -55,17 +54,9 @@ pub(super) fn line(out: &mut String, text: &str) {
     let _ = writeln!(out, "{text}\n");
 }
 
-pub(super) fn bold(label: &str) -> String {
-    if label.is_empty() { String::new() } else { format!("**{label}**") }
-}
-
-pub(super) fn emoji(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "✅",
-        Verdict::Fail => "❌",
-        Verdict::Inconclusive => "❔",
-        Verdict::NotApplicable => "➖",
-    }
+/// Keeps a short text on one line, whatever the width of its column.
+pub(super) fn unbroken(text: &str) -> String {
+    text.replace(' ', "\u{a0}")
 }
 
 /// Text that stays text in a paragraph, a list and a table cell.

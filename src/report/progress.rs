@@ -9,6 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::human::{clean, count, short_rate};
+use super::style::{chars, shorten};
 
 /// The state of a run at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -73,39 +74,78 @@ impl Rates {
     }
 }
 
-/// One plain line: what matters in the stage comes first, what is still zero is left out.
+/// One plain line, at most `width` columns wide: what matters in the stage comes first, what is still zero is left
+/// out, and so is what matters least when there is no room.
 #[must_use]
-pub fn line(view: &ProgressView, rates: &Rates) -> String {
-    format!("{} {}: {}", clock(view.elapsed), clean(&view.stage), details(view, rates))
+pub fn line(view: &ProgressView, rates: &Rates, width: usize) -> String {
+    let before = format!("{} {}: ", clock(view.elapsed), clean(&view.stage));
+    let room = width.saturating_sub(chars(&before));
+    before + &details(view, rates, room)
 }
 
-fn details(view: &ProgressView, rates: &Rates) -> String {
-    let with_rate = |text: String, rate: f64| {
-        if rate >= 0.5 { format!("{text} ({})", short_rate(rate)) } else { text }
+/// A figure and how fast it grows.
+struct Part {
+    text: String,
+    /// Empty where it does not grow.
+    rate: String,
+    /// What is dropped first when there is no room: the lowest.
+    weight: u8,
+}
+
+fn details(view: &ProgressView, rates: &Rates, room: usize) -> String {
+    let mut parts = parts(view, rates);
+    let joined = |parts: &[Part]| {
+        let texts: Vec<_> = parts.iter().map(|part| format!("{}{}", part.text, part.rate)).collect();
+        texts.join(" · ")
     };
-    // What is complete is said briefly: a terminal may have no more than 80 columns.
+    while chars(&joined(&parts)) > room {
+        let alone = parts.len() == 1;
+        // The figure that matters most keeps its rate until it is alone.
+        let most = parts.iter().map(|part| part.weight).max();
+        let fast = parts.iter_mut().filter(|p| !p.rate.is_empty() && (alone || Some(p.weight) < most));
+        if let Some(part) = fast.min_by_key(|part| part.weight) {
+            part.rate.clear();
+        } else if alone {
+            break;
+        } else {
+            let least = parts.iter().map(|part| part.weight).min();
+            parts.retain(|part| Some(part.weight) != least);
+        }
+    }
+    shorten(&joined(&parts), room)
+}
+
+fn parts(view: &ProgressView, rates: &Rates) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let mut add = |weight, text, rate: f64| {
+        let rate = if rate >= 0.5 { format!(" ({})", short_rate(rate)) } else { String::new() };
+        parts.push(Part { text, rate, weight });
+    };
+    // What is complete is said briefly, and matters less.
     let all_open = view.open == view.planned;
     let of = if all_open { String::new() } else { format!(" of {}", count(view.planned)) };
-    let mut parts = vec![with_rate(format!("{}{of} open", count(view.open)), rates.connects)];
-    let counted = [(view.handshaking, "handshaking"), (view.failed, "failed")];
-    parts.extend(counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n))));
+    add(if all_open { 2 } else { 4 }, format!("{}{of} open", count(view.open)), rates.connects);
+    for (weight, n, what) in [(0, view.handshaking, "handshaking"), (5, view.failed, "failed")] {
+        if n > 0 {
+            add(weight, format!("{} {what}", count(n)), 0.0);
+        }
+    }
     let confirming = view.confirmed < view.requested || view.published == 0;
     if view.requested > 0 && confirming {
-        let confirmed = format!("{} of {} confirmed", count(view.confirmed), count(view.requested));
-        parts.push(with_rate(confirmed, rates.confirms));
+        add(6, format!("{} of {} confirmed", count(view.confirmed), count(view.requested)), rates.confirms);
     }
     if view.active > 0 && view.active != view.confirmed {
-        parts.push(format!("{} active", count(view.active)));
+        add(1, format!("{} active", count(view.active)), 0.0);
     }
     if view.published > 0 {
         let of = view.events.map(|n| format!(" of {}", count(n))).unwrap_or_default();
-        parts.push(with_rate(format!("{}{of} published", count(view.published)), rates.publishes));
+        add(3, format!("{}{of} published", count(view.published)), rates.publishes);
     }
     if view.expected > 0 {
-        let delivered = format!("{} of {} delivered", count(view.delivered), count(view.expected));
-        parts.push(with_rate(delivered, rates.deliveries));
+        let text = format!("{} of {} delivered", count(view.delivered), count(view.expected));
+        add(7, text, rates.deliveries);
     }
-    parts.join(" · ")
+    parts
 }
 
 /// Minutes and seconds, the same width for a day.
@@ -127,7 +167,8 @@ pub struct Progress {
 }
 
 enum Display {
-    Live(ProgressBar),
+    /// With the width of the terminal, which may change.
+    Live(ProgressBar, fn() -> usize),
     Plain(Plain),
 }
 
@@ -138,15 +179,21 @@ struct Plain {
     shown: Option<(String, Duration)>,
 }
 
+/// Columns that the bar and its percentage take beside the title, and one to spare.
+const BAR: usize = 24 + 8;
+
 impl Progress {
     /// How often a plain line is written unless told otherwise.
     pub const EVERY: Duration = Duration::from_secs(5);
 
-    /// On stderr: redrawn in place on a terminal, plain lines elsewhere. A terminal that is `dumb` is none; the
-    /// caller decides that, and about colour.
+    /// Width of plain lines: nobody knows where a log will be read.
+    const PLAIN_WIDTH: usize = 80;
+
+    /// On stderr: redrawn in place on a terminal, where `width` tells its columns; plain lines elsewhere. A terminal
+    /// that is `dumb` is none; the caller decides that, and about colour.
     #[must_use]
-    pub fn new(is_terminal: bool, color: bool) -> Self {
-        if is_terminal { Self::live(color) } else { Self::plain(Box::new(io::stderr()), Self::EVERY) }
+    pub fn new(is_terminal: bool, color: bool, width: fn() -> usize) -> Self {
+        if is_terminal { Self::live(color, width) } else { Self::plain(Box::new(io::stderr()), Self::EVERY) }
     }
 
     /// Plain lines to any writer.
@@ -158,10 +205,10 @@ impl Progress {
     /// Shows nothing, for `--output quiet`.
     #[must_use]
     pub fn hidden() -> Self {
-        Self::showing(Display::Live(ProgressBar::hidden()))
+        Self::showing(Display::Live(ProgressBar::hidden(), || Self::PLAIN_WIDTH))
     }
 
-    fn live(color: bool) -> Self {
+    fn live(color: bool, width: fn() -> usize) -> Self {
         // Ten times a second is as much as an eye can use and costs nothing next to 10,000 connections.
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
         let template = if color {
@@ -172,7 +219,7 @@ impl Progress {
         let style =
             ProgressStyle::with_template(template).expect("the template is valid").progress_chars("━╸─");
         bar.set_style(style);
-        Self::showing(Display::Live(bar))
+        Self::showing(Display::Live(bar, width))
     }
 
     fn showing(display: Display) -> Self {
@@ -182,7 +229,7 @@ impl Progress {
     /// Shows a view, unless it is too soon after the last one.
     pub fn update(&mut self, view: &ProgressView) {
         match &mut self.display {
-            Display::Live(bar) => {
+            Display::Live(bar, width) => {
                 if bar.is_finished() {
                     bar.reset();
                 }
@@ -194,19 +241,18 @@ impl Progress {
                         self.base.as_ref().map_or(Rates::default(), |base| Rates::between(base, view));
                     self.base = Some(view.clone());
                 }
-                let stage =
-                    format!("{} {} · {}", clock(view.elapsed), clean(&view.scenario), clean(&view.stage));
-                bar.set_prefix(stage);
+                let width = width();
+                bar.set_prefix(title(view, width.saturating_sub(BAR)));
                 bar.set_length(all.max(1));
                 bar.set_position(done.min(all));
-                bar.set_message(details(view, &self.rates));
+                bar.set_message(details(view, &self.rates, width.saturating_sub(3)));
             }
             Display::Plain(plain) => {
                 if !plain.is_due(view) {
                     return;
                 }
                 let rates = self.base.as_ref().map_or(Rates::default(), |base| Rates::between(base, view));
-                plain.write(&line(view, &rates));
+                plain.write(&line(view, &rates, Self::PLAIN_WIDTH));
                 plain.shown = Some((view.stage.clone(), view.elapsed));
                 self.base = Some(view.clone());
             }
@@ -216,7 +262,7 @@ impl Progress {
     /// Says something between the lines, such as that an interrupt was received.
     pub fn note(&mut self, text: &str) {
         match &mut self.display {
-            Display::Live(bar) => bar.println(text),
+            Display::Live(bar, _) => bar.println(text),
             Display::Plain(plain) => plain.write(text),
         }
     }
@@ -226,7 +272,7 @@ impl Progress {
         self.base = None;
         self.rates = Rates::default();
         match &mut self.display {
-            Display::Live(bar) => bar.finish_and_clear(),
+            Display::Live(bar, _) => bar.finish_and_clear(),
             Display::Plain(plain) => plain.shown = None,
         }
     }
@@ -244,6 +290,13 @@ impl Plain {
         let _ = writeln!(self.out, "{text}");
         let _ = self.out.flush();
     }
+}
+
+/// When, what and where in it; without the name of the scenario, which was said before, where there is no room.
+fn title(view: &ProgressView, room: usize) -> String {
+    let (time, stage) = (clock(view.elapsed), clean(&view.stage));
+    let full = format!("{time} {} · {stage}", clean(&view.scenario));
+    if chars(&full) <= room { full } else { shorten(&format!("{time} {stage}"), room) }
 }
 
 /// What the bar shows: the part of the stage that is done.
@@ -295,7 +348,7 @@ mod tests {
             ..view("connecting", 1_500)
         };
         assert_eq!(
-            line(&connecting, &Rates { connects: 541.3, ..Rates::default() }),
+            line(&connecting, &Rates { connects: 541.3, ..Rates::default() }, 80),
             "00:01 connecting: 812 of 10,000 open (541/s) · 4,000 handshaking · 3 failed"
         );
         let load = ProgressView {
@@ -311,10 +364,27 @@ mod tests {
         };
         let rates = Rates { publishes: 5_000.0, deliveries: 12_340.0, ..Rates::default() };
         assert_eq!(
-            line(&load, &rates),
+            line(&load, &rates, 120),
             "1:02:03 phase load: 9,997 of 10,000 open · 5,000 of 10,000 published \
              (5,000/s) · 4,998 of 5,000 delivered (12.3k/s)"
         );
+        assert_eq!(
+            line(&load, &rates, 80),
+            "1:02:03 phase load: 9,997 of 10,000 open · 4,998 of 5,000 delivered (12.3k/s)"
+        );
+        let all_open = ProgressView { open: 10_000, ..load };
+        assert_eq!(
+            line(&all_open, &rates, 100),
+            "1:02:03 phase load: 10,000 open · 5,000 of 10,000 published · 4,998 of 5,000 delivered (12.3k/s)"
+        );
+        assert_eq!(line(&all_open, &rates, 50), "1:02:03 phase load: 4,998 of 5,000 delivered");
+    }
+
+    #[test]
+    fn the_title_gives_up_the_name_before_the_stage() {
+        let load = view("phase load", 3_000);
+        assert_eq!(title(&load, 48), "00:03 10k-concurrent · phase load");
+        assert_eq!(title(&load, 20), "00:03 phase load");
     }
 
     #[test]
@@ -374,7 +444,7 @@ mod tests {
 
     #[test]
     fn a_terminal_display_takes_every_call() {
-        let mut progress = Progress::new(true, true);
+        let mut progress = Progress::new(true, true, || 80);
         progress.update(&view("connecting", 0));
         progress.update(&ProgressView { established: 10, ..view("connecting", 2_000) });
         progress.note("noted");

@@ -13,9 +13,16 @@ pub(super) type Row<const N: usize> = [String; N];
 /// Header of [`latency_rows`].
 pub(super) const LATENCY_HEADER: [&str; 7] = ["Latency", "p50", "p90", "p99", "p99.9", "max", "count"];
 
+/// The column of [`latency_rows`] that a narrow screen can do without.
+pub(super) const LATENCY_SPARE: usize = 4;
+
 /// Header of [`resource_rows`].
 pub(super) const RESOURCE_HEADER: [&str; 7] =
     ["Resources", "mem start", "peak", "end", "per conn", "cpu", "files"];
+
+/// Header of [`round_rows`].
+pub(super) const ROUND_HEADER: [&str; 9] =
+    ["Rounds", "set-up", "connected", "census", "owed", "delivered", "lost", "other", "memory"];
 
 /// The target, the guarantee it claims and what makes the run repeatable, on one line.
 pub(super) fn subject(report: &Report) -> String {
@@ -262,7 +269,7 @@ pub(super) fn generator(g: &Generator) -> String {
     let of =
         |name: &str, us: Option<u64>| format!("{name} {}", us.map_or_else(|| NOTHING.to_owned(), micros));
     format!(
-        "{health} · p99 late: {}, {}, {}, {} · cpu {}",
+        "{health} · p99 lag: {}, {}, {}, {} · cpu {}",
         of("send", g.send_lag_p99_us),
         of("loop", g.loop_lag_p99_us),
         of("drain", g.drain_p99_us),
@@ -271,10 +278,47 @@ pub(super) fn generator(g: &Generator) -> String {
     )
 }
 
-/// One comparison of the server's figure with ours.
-pub(super) fn stat_check(check: &StatCheck) -> String {
+/// One line per round: what was set up, what became of what was owed, and the server's memory after it.
+pub(super) fn round_rows(rounds: &Rounds) -> Vec<Row<9>> {
+    let told = |n: Option<f64>, show: fn(f64) -> String| n.map_or_else(|| NOTHING.to_owned(), show);
+    let row = |(i, round): (usize, &Round)| {
+        let Ledger { obligations, delivered, lost, .. } = round.ledger;
+        [
+            (i + 1).to_string(),
+            told(round.setup_duration_s, seconds),
+            count(round.connections.established),
+            known(round.subscriptions.peak_active),
+            count(obligations),
+            count(delivered),
+            count(lost),
+            count(obligations.saturating_sub(delivered + lost)),
+            told(round.server_memory_end_bytes.map(|n| n as f64), bytes),
+        ]
+    };
+    rounds.each.iter().enumerate().map(row).collect()
+}
+
+/// What the figures beside the rounds are of.
+pub(super) fn round_note(rounds: &Rounds) -> String {
+    let grown = rounds.server_memory_end.growth;
+    let grown = grown.map(|share| format!(" · server memory grew by {}", ratio(share))).unwrap_or_default();
+    let shown = match rounds.shown {
+        0 => String::new(),
+        n => format!(" · all other figures are of round {n}, resources of the whole run"),
+    };
+    format!("{} completed{grown}{shown}", count(rounds.completed))
+}
+
+/// One comparison: its name, the server's figure and ours.
+pub(super) fn stat_check(check: &StatCheck) -> Row<3> {
     let server = check.server.map_or_else(|| NOTHING.to_owned(), human::number);
-    human::clean(&format!("{} {server} / {}", check.name, human::number(check.client)))
+    [human::clean(&check.name), server, human::number(check.client)]
+}
+
+/// Why these counts are not those of the events alone.
+pub(super) fn stat_note(stats: &ServerStats) -> Option<&'static str> {
+    let counted = stats.checks.iter().any(|check| matches!(check.name.as_str(), "published" | "delivered"));
+    counted.then_some("published and delivered include probes and censuses")
 }
 
 /// The interval of a judgement, shown like its condition.
@@ -287,8 +331,34 @@ pub(super) fn interval(judgement: &Judgement) -> Option<String> {
 
 /// Why, where the observed value and the limit do not say it already.
 pub(super) fn why(judgement: &Judgement) -> Option<String> {
+    let why = judgement.why.as_deref().map(human::clean)?;
     if judgement.verdict == Verdict::Fail && judgement.observed.is_some() {
-        return None;
+        // That it was in one round out of several is still news.
+        return why.starts_with("in round ").then(|| why.split(": ").next().unwrap_or_default().to_owned());
     }
-    judgement.why.as_deref().map(human::clean)
+    Some(why)
+}
+
+/// A reason for the verdict, with what it is about and in which round as one phrase.
+pub(super) fn reason(why: &str) -> String {
+    human::clean(why).replacen(": in round ", " in round ", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_named_once() {
+        let told = "nothing-lost failed: in round 2: observed 2, wanted = 0";
+        assert_eq!(reason(told), "nothing-lost failed in round 2: observed 2, wanted = 0");
+        let failed = |why: &str| Judgement {
+            verdict: Verdict::Fail,
+            observed: Some(Observed::Number(2.0)),
+            why: Some(why.to_owned()),
+            ..Judgement::default()
+        };
+        assert_eq!(super::why(&failed("in round 2: observed 2, wanted = 0")).as_deref(), Some("in round 2"));
+        assert_eq!(super::why(&failed("observed 2, wanted = 0")), None);
+    }
 }

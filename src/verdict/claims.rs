@@ -1,7 +1,7 @@
 //! What a run showed and what it did not, one plain sentence each.
 
 use super::statistics;
-use crate::report::human::{self, count, micros, scientific};
+use crate::report::human::{self, count, micros, small_share};
 use crate::report::model::{Health, Ledger, Report};
 
 /// The claims of a report. They speak of the server under this load; never more than the samples carry.
@@ -36,10 +36,10 @@ fn loss(ledger: &Ledger, events: u64) -> String {
     let successes = lost as f64 * clusters as f64 / decided as f64;
     match statistics::interval(successes, clusters as f64, 0.95) {
         Some([_, high]) if lost == 0 => {
-            format!("{what}: at most {} with 95 % confidence{samples}", scientific(high))
+            format!("{what}: at most {} with 95 % confidence{samples}", small_share(high))
         }
         Some([low, high]) => {
-            format!("{what}: {} to {} with 95 % confidence{samples}", scientific(low), scientific(high))
+            format!("{what}: {} to {} with 95 % confidence{samples}", small_share(low), small_share(high))
         }
         None => what,
     }

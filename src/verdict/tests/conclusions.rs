@@ -104,7 +104,7 @@ fn claims_say_what_was_shown_and_what_was_not() {
     assert_eq!(
         claims(&report),
         [
-            "0 of 1,000 owed deliveries lost on continuously connected subscriptions: at most 3.0e-2 with 95 % \
+            "0 of 1,000 owed deliveries lost on continuously connected subscriptions: at most 3 % with 95 % \
              confidence, counted as 100 events",
             "0 of 1,000 receipts corrupted, 0 duplicated, 0 reordered, 0 of another channel, run or time",
             "990 subscriptions received one and the same census; the most connections open at one moment were 995",
@@ -129,11 +129,11 @@ fn fan_out_of_one_claims_every_delivery() {
     let mut report = healthy();
     report.published.sent = 10_000;
     report.ledger.delivered = 10_000;
-    let expected = "0 of 10,000 owed deliveries lost on continuously connected subscriptions: at most 3.0e-4 with \
-                    95 % confidence";
+    let expected = "0 of 10,000 owed deliveries lost on continuously connected subscriptions: at most 0.03 % \
+                    (3.0e-4) with 95 % confidence";
     assert_eq!(claims(&report)[0], expected);
     report.ledger.lost_proven = 1;
-    let expected = "1 of 10,001 owed deliveries lost on continuously connected subscriptions: 2.5e-6 to 5.6e-4 with \
-                    95 % confidence, counted as 10,000 events";
+    let expected = "1 of 10,001 owed deliveries lost on continuously connected subscriptions: 0.00025 % \
+                    (2.5e-6) to 0.056 % (5.6e-4) with 95 % confidence, counted as 10,000 events";
     assert_eq!(claims(&report)[0], expected);
 }
