@@ -30,29 +30,43 @@ const REPLIES: usize = 64;
 /// How long the server may take to answer our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// Opens the connection, publishes what the source says, closes when ordered.
-pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
-    desk.result.borrow_mut().links[seat.group].attempted += 1;
-    let timer = match PreciseTimer::new() {
-        Ok(timer) => timer,
-        Err(e) => {
-            let failure = Failure::from_io(Stage::Tcp, &e);
-            return desk.lost(seat, &Refusal { failure, text: e.to_string() });
+/// How long to wait before the prober is connected again.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// Publishes what the source says until closing is ordered. A publisher that is lost stays lost, because its events are
+/// part of the load; the prober comes back, because without it every subscription that waits would seem unproved.
+pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source) {
+    let mut first_id = seat.first_id;
+    while let Err(refusal) = life(&desk, seat, &mut source, &mut first_id).await {
+        desk.lost(seat, &refusal);
+        if matches!(source, Source::Events(_)) {
+            return;
         }
-    };
-    let socket = match desk.closing.run_until_cancelled(desk.endpoint.open()).await {
-        Some(Ok((socket, _))) => socket,
-        Some(Err(refusal)) => return desk.lost(seat, &refusal),
-        None => return,
-    };
+        if desk.closing.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// One connection, from its connect call until closing is ordered.
+async fn life(
+    desk: &Rc<Desk>,
+    seat: PublisherSeat,
+    source: &mut Source,
+    first_id: &mut u64,
+) -> Result<(), Refusal> {
+    desk.result.borrow_mut().links[seat.group].attempted += 1;
+    let timer = PreciseTimer::new()
+        .map_err(|e| Refusal { failure: Failure::from_io(Stage::Tcp, &e), text: e.to_string() })?;
+    let Some(opened) = desk.closing.run_until_cancelled(desk.endpoint.open()).await else { return Ok(()) };
+    let (socket, _) = opened?;
     desk.ready(seat);
-    let in_flight = InFlight::new(seat.first_id);
     let mut link = Link {
-        desk: Rc::clone(&desk),
+        desk: Rc::clone(desk),
         seat,
         source,
         socket,
-        in_flight,
+        in_flight: InFlight::new(*first_id),
         timer,
         unflushed: 0,
         dirty: false,
@@ -66,11 +80,13 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, source: Source) {
         wound_up: false,
     };
     let end = poll_fn(|cx| link.poll(cx)).await;
+    // Ids are not used again on another connection either.
+    *first_id = link.in_flight.next_id();
     link.wind_up();
-    match end {
-        Ok(()) => drop(tokio::time::timeout(CLOSE_WAIT, poll_fn(|cx| link.poll_closed(cx))).await),
-        Err(refusal) => desk.lost(seat, &refusal),
+    if end.is_ok() {
+        drop(tokio::time::timeout(CLOSE_WAIT, poll_fn(|cx| link.poll_closed(cx))).await);
     }
+    end
 }
 
 /// A publish that waits for its acknowledgement.
@@ -79,10 +95,10 @@ struct Sent {
     sent_ns: u64,
 }
 
-struct Link {
+struct Link<'a> {
     desk: Rc<Desk>,
     seat: PublisherSeat,
-    source: Source,
+    source: &'a mut Source,
     socket: Socket,
     in_flight: InFlight<Sent>,
     timer: PreciseTimer,
@@ -104,7 +120,7 @@ struct Link {
 }
 
 /// A connection that is given up in the middle of a write leaves publishes without an answer, too.
-impl Drop for Link {
+impl Drop for Link<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.wind_up();
@@ -112,7 +128,7 @@ impl Drop for Link {
     }
 }
 
-impl Link {
+impl Link<'_> {
     /// Books what was sent and never answered.
     fn wind_up(&mut self) {
         if std::mem::replace(&mut self.wound_up, true) {

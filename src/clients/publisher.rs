@@ -255,7 +255,9 @@ impl Desk {
     }
 
     pub(super) fn ready(&self, seat: PublisherSeat) {
-        self.seats.borrow_mut()[seat.index].ready = true;
+        let state = &mut self.seats.borrow_mut()[seat.index];
+        state.ready = true;
+        state.lost = false;
         self.result.borrow_mut().links[seat.group].established += 1;
     }
 
