@@ -208,16 +208,14 @@ fn publishers(out: &mut String, groups: &[(&String, &Slice)]) {
     let row = |(name, group): &(&String, &Slice)| {
         let published = &group.published;
         let rate = published.rate.map_or_else(|| NOTHING.to_owned(), human::rate);
-        let ack = group.latency.publish_ack.as_ref();
-        let ack = ack.map_or_else(|| NOTHING.to_owned(), |l| rough_micros(l.p99_us));
         let counts = [published.attempted, published.sent, published.acked].map(count);
         let [due, sent, acked] = counts;
-        [code(name), due, sent, acked, rate, unbroken(&ack)]
+        [code(name), due, sent, acked, rate]
     };
     if !groups.is_empty() {
         line(out, "### Publishers");
         let rows: Vec<_> = groups.iter().map(row).collect();
-        table(out, &["Group", "Due", "Sent", "Acknowledged", "Rate", "Ack p99"], "lrrrrr", &rows);
+        table(out, &["Group", "Due", "Sent", "Acknowledged", "Rate"], "lrrrr", &rows);
     }
 }
 
