@@ -269,10 +269,12 @@ impl Desk {
     /// Books the end of a connection that should have gone on.
     pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal) {
         let mut seats = self.seats.borrow_mut();
-        seats[seat.index].lost = true;
+        let state = &mut seats[seat.index];
+        let was_ready = std::mem::replace(&mut state.ready, false);
+        state.lost = true;
         let mut result = self.result.borrow_mut();
         let link = &mut result.links[seat.group];
-        link.lost += u64::from(seats[seat.index].ready);
+        link.lost += u64::from(was_ready);
         link.failures.add(refusal.failure, &refusal.text);
     }
 
