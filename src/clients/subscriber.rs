@@ -214,7 +214,14 @@ impl Live {
     }
 
     fn end(&self, refusal: Refusal) -> Ended {
-        if self.is_ending() { Ended::ByPlan } else { Ended::Unexpectedly(refusal) }
+        // A server may say goodbye to a connection that has nothing subscribed any more.
+        let goodbye = matches!(refusal.failure.reason, Reason::CloseCode(1000 | 1001));
+        let unsubscribed = self.shard.course.get() >= Course::Unsubscribe;
+        if self.is_ending() || (unsubscribed && goodbye) {
+            Ended::ByPlan
+        } else {
+            Ended::Unexpectedly(refusal)
+        }
     }
 
     fn remember_waker(&self, cx: &Context<'_>) {
