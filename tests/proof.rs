@@ -11,6 +11,7 @@ const FANOUT: &str = r#"
 [scenarios.fanout]
 about = "twenty clients on five channels, fifty events"
 channels = 5
+deadline = "3s"
 subscribers.clients = { connections = 20 }
 publishers.feed = { rate = "100/s", events = 50 }
 timeouts = { confirm = "2s", drain = "8s", quiet = "200ms", cool-down = "100ms" }

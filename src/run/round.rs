@@ -21,8 +21,6 @@ use crate::scenarios::plan::{Plan, SubscriberGroup};
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
 /// How long all connections together may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
-/// Silence that ends the drain when something is still owed.
-const SILENCE: Duration = Duration::from_secs(5);
 /// After a census, for ends of connections that are on their way.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Added to sums of timeouts, for the time it takes to start and to be scheduled.
@@ -334,7 +332,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         } else {
             self.plan.timeouts.drain
         };
-        let silence = SILENCE.max(self.plan.timeouts.quiet * 2).min(limit);
+        // Nothing may be presumed lost before it is later than any delivery may be.
+        let silence = self.plan.deadline.max(self.plan.timeouts.quiet).min(limit);
         let mut last = (0, clock::now());
         let board = self.fleet.board();
         let mut silent = false;
