@@ -11,7 +11,7 @@ use super::board::Board;
 use super::handshake::Endpoint;
 use super::http_link::HttpEndpoint;
 use super::publisher::{self, PublisherPlan, PublisherResult, PublisherSnapshot};
-use super::shard::{self, Orders, ShardPlan, ShardResult, Snapshot};
+use super::shard::{self, Counts, Orders, ShardPlan, ShardResult, Snapshot};
 use super::source::PublishOrders;
 use super::tally::GroupTally;
 use crate::clock::{self, RunClock};
@@ -58,20 +58,8 @@ pub struct Paths {
 /// What all threads have counted so far.
 #[derive(Debug, Clone, Default)]
 pub struct FleetCounts {
-    /// Attempts that have ended, well or badly.
-    pub resolved: u64,
-    /// Failures of any kind.
-    pub failed: u64,
-    /// Connections established so far.
-    pub established: u64,
-    /// Subscriptions that no longer wait for a probe.
-    pub settled: u64,
-    /// Subscriptions confirmed so far.
-    pub confirmed: u64,
-    /// Event messages received.
-    pub receipts: u64,
-    /// Owed events received intact.
-    pub satisfied: u64,
+    /// All shards together.
+    pub shards: Counts,
     /// The publisher thread.
     pub publisher: PublisherSnapshot,
     /// CPU time of the busiest thread that makes load.
@@ -151,13 +139,7 @@ impl Fleet {
         all.busiest_cpu = all.publisher.cpu;
         for shard in &self.shards {
             let one = lock(&shard.snapshot);
-            all.resolved += one.resolved;
-            all.failed += one.failed;
-            all.established += one.established;
-            all.settled += one.settled;
-            all.confirmed += one.confirmed;
-            all.receipts += one.receipts;
-            all.satisfied += one.satisfied;
+            all.shards += one.counts;
             all.busiest_cpu = all.busiest_cpu.max(one.cpu);
         }
         all

@@ -4,7 +4,7 @@
 //! something happens: the conductor gives orders on a watch channel, and a ticker passes the counts back.
 
 use std::cell::{Cell, RefCell};
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -79,22 +79,41 @@ pub struct ShardPlan {
 }
 
 /// Counts that the conductor sees while the run goes on.
-#[derive(Debug)]
-pub struct Snapshot {
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
     /// Attempts that have ended, well or badly.
     pub resolved: u64,
     /// Attempts that failed, and established connections that ended unexpectedly.
     pub failed: u64,
-    /// Established so far.
+    /// Connections established so far.
     pub established: u64,
     /// Subscriptions that no longer wait for a probe: confirmed, failed or gone.
     pub settled: u64,
-    /// Confirmed so far.
+    /// Subscriptions confirmed so far.
     pub confirmed: u64,
     /// Event messages received.
     pub receipts: u64,
     /// Owed events received intact.
     pub satisfied: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.resolved += other.resolved;
+        self.failed += other.failed;
+        self.established += other.established;
+        self.settled += other.settled;
+        self.confirmed += other.confirmed;
+        self.receipts += other.receipts;
+        self.satisfied += other.satisfied;
+    }
+}
+
+/// What a shard passes on with every tick.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Its counts so far.
+    pub counts: Counts,
     /// Deliver latencies since the conductor last took them.
     pub interval: Recorder,
     /// CPU time of the shard's thread.
@@ -103,17 +122,8 @@ pub struct Snapshot {
 
 impl Default for Snapshot {
     fn default() -> Self {
-        Self {
-            resolved: 0,
-            failed: 0,
-            established: 0,
-            settled: 0,
-            confirmed: 0,
-            receipts: 0,
-            satisfied: 0,
-            interval: Recorder::new(Precision::Coarse),
-            cpu: Duration::ZERO,
-        }
+        let counts = Counts::default();
+        Self { counts, interval: Recorder::new(Precision::Coarse), cpu: Duration::ZERO }
     }
 }
 
@@ -395,13 +405,15 @@ impl Shard {
     fn publish_counts(&self, snapshot: &Mutex<Snapshot>) {
         let mut state = self.state.borrow_mut();
         let mut out = snapshot.lock().expect("nobody panics while holding a snapshot");
-        out.resolved = state.resolved;
-        out.established = state.groups.iter().map(|g| g.established).sum();
-        out.failed = state.groups.iter().map(|g| g.failures.total()).sum();
-        out.confirmed = state.groups.iter().map(|g| g.confirmed).sum();
-        out.settled = state.settled;
-        out.receipts = state.receipts;
-        out.satisfied = state.satisfied;
+        out.counts = Counts {
+            resolved: state.resolved,
+            failed: state.groups.iter().map(|g| g.failures.total()).sum(),
+            established: state.groups.iter().map(|g| g.established).sum(),
+            settled: state.settled,
+            confirmed: state.groups.iter().map(|g| g.confirmed).sum(),
+            receipts: state.receipts,
+            satisfied: state.satisfied,
+        };
         out.cpu = thread_time();
         out.interval.merge(&state.latency.take_interval());
     }

@@ -171,11 +171,9 @@ impl Span {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::process::Command;
 
     use super::*;
-    use crate::clock;
 
     fn usage(memory_bytes: u64, high_water: u64, cpu_ms: u64, files: u64) -> Usage {
         Usage {
@@ -230,20 +228,5 @@ mod tests {
         let mut monitor = Monitor::new(std::process::id(), None).unwrap();
         assert_eq!(monitor.sample().server, ServerSample::Unknown);
         assert_eq!(monitor.server(1), None);
-    }
-
-    /// Prints what the module's documentation says; run it with `--ignored --nocapture`.
-    #[test]
-    #[ignore = "a measurement: it needs 10,000 files and a quiet machine"]
-    fn cost_of_a_sample_with_ten_thousand_files() {
-        rlimit::increase_nofile_limit(u64::MAX).unwrap();
-        let files: Vec<_> = (0..10_000).map(|_| File::open("/dev/null").unwrap()).collect();
-        let mut monitor = Monitor::new(std::process::id(), Some(std::process::id())).unwrap();
-        monitor.sample();
-        let start = clock::now();
-        for _ in 0..1_000 {
-            std::hint::black_box(monitor.sample());
-        }
-        println!("{:?} per sample of two processes, {} files", start.elapsed() / 1_000, files.len());
     }
 }

@@ -192,13 +192,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let limit = self.connect_limit(wave);
         self.fleet.order(|o| o.waves = wave + 1);
         self.watch.stage(format!("connecting{}", self.wave_name(wave)), &self.fleet);
-        let resolved = move |c: &FleetCounts| c.resolved >= connections;
+        let resolved = move |c: &FleetCounts| c.shards.resolved >= connections;
         self.waited("connect", limit, resolved).await?;
         self.watch.stage(format!("confirming{}", self.wave_name(wave)), &self.fleet);
         // The shards give up on every subscription by themselves; this limit only guards against a bug in that.
         let limit = self.plan.timeouts.confirm * 2 + SLACK;
-        self.waited("confirm", limit, move |c| c.settled >= subscriptions).await?;
-        if self.fleet.counts().established > 0 && self.fleet.board().open.get() == 0 {
+        self.waited("confirm", limit, move |c| c.shards.settled >= subscriptions).await?;
+        if self.fleet.counts().shards.established > 0 && self.fleet.board().open.get() == 0 {
             self.watch.stop.stop(StopReason::TargetLost);
         }
         (!self.watch.stop.is_stopping()).then_some(())
@@ -318,7 +318,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     }
 
     fn is_target_lost(&self) -> bool {
-        self.fleet.counts().established > 0 && self.fleet.board().open.get() == 0
+        self.fleet.counts().shards.established > 0 && self.fleet.board().open.get() == 0
     }
 
     /// Publishes no more, and waits until everything owed has arrived, or nothing arrives any more.
@@ -339,11 +339,11 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let mut silent = false;
         let done = |c: &FleetCounts| {
             let owed = board.obligations.load(Relaxed);
-            if c.receipts != last.0 {
-                last = (c.receipts, clock::now());
+            if c.shards.receipts != last.0 {
+                last = (c.shards.receipts, clock::now());
             }
             silent = last.1.elapsed() >= silence || board.open.get() == 0;
-            (c.satisfied >= owed && board.unacked.load(Relaxed) == 0) || silent
+            (c.shards.satisfied >= owed && board.unacked.load(Relaxed) == 0) || silent
         };
         let waited = self.watch.until_even_stopping(&self.fleet, limit, done).await;
         self.fleet.board().measuring.store(false, Relaxed);

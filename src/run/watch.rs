@@ -169,14 +169,14 @@ impl<'a> Watch<'a> {
             open: fleet.board().open.get().into(),
             active: fleet.board().active.get().into(),
             published: published.saturating_sub(self.last.published),
-            delivered: counts.receipts.saturating_sub(self.last.delivered),
+            delivered: counts.shards.receipts.saturating_sub(self.last.delivered),
             lost: 0,
             deliver_p50_us: interval.quantile_us(0.5),
             deliver_p99_us: interval.quantile_us(0.99),
             client_rss_bytes: sample.client.memory_bytes,
             server_rss_bytes: sample.server.memory_bytes(),
         });
-        self.last = Last { sampled: clock::now(), published, delivered: counts.receipts, ..self.last };
+        self.last = Last { sampled: clock::now(), published, delivered: counts.shards.receipts, ..self.last };
         if sample.server == ServerSample::Gone {
             self.stop.stop(StopReason::TargetLost);
         }
@@ -203,13 +203,13 @@ impl<'a> Watch<'a> {
         view.elapsed = Duration::from_nanos(self.clock.now_ns());
         view.open = board.open.get().into();
         view.handshaking = board.handshaking.get().into();
-        view.established = counts.established;
-        view.failed = counts.failed;
-        view.confirmed = counts.confirmed;
+        view.established = counts.shards.established;
+        view.failed = counts.shards.failed;
+        view.confirmed = counts.shards.confirmed;
         view.active = board.active.get().into();
         view.published = board.events_sent.load(Relaxed);
         view.expected = board.obligations.load(Relaxed);
-        view.delivered = counts.receipts;
+        view.delivered = counts.shards.receipts;
         self.progress.update(&self.view);
     }
 }
