@@ -387,3 +387,12 @@ fn the_memory_of_a_process_that_is_watched_is_judged() {
     assert_eq!(memory(false).as_deref(), Some("the target's table has no statistics.memory"));
     assert_eq!(memory(true), None);
 }
+
+#[test]
+fn a_wait_without_time_is_refused_where_it_stands() {
+    let text = "[scenarios.a]\nabout = \"x\"\nsubscribers.c = { connections = 2 }\n\
+                publishers.f = { rate = \"10/s\", events = 20 }\ntimeouts = { connect = \"0s\", quiet = \"0s\" }\n";
+    let problems = Catalogue::from_text(Some(("a.toml", text))).unwrap_err();
+    let places: Vec<_> = problems.0.iter().map(|p| (p.line, p.column, p.message.as_str())).collect();
+    assert_eq!(places, [(5, 24, "a wait needs some time, such as \"500ms\" or \"30s\"")]);
+}

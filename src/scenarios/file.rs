@@ -87,15 +87,32 @@ pub(crate) struct AtLeastTable {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct TimeoutsTable {
-    pub(crate) connect: Option<Span>,
-    pub(crate) upgrade: Option<Span>,
-    pub(crate) init: Option<Span>,
-    pub(crate) confirm: Option<Span>,
-    pub(crate) operation: Option<Span>,
+    pub(crate) connect: Option<Wait>,
+    pub(crate) upgrade: Option<Wait>,
+    pub(crate) init: Option<Wait>,
+    pub(crate) confirm: Option<Wait>,
+    pub(crate) operation: Option<Wait>,
     pub(crate) settle: Option<Span>,
-    pub(crate) drain: Option<Span>,
+    pub(crate) drain: Option<Wait>,
     pub(crate) quiet: Option<Span>,
     pub(crate) cool_down: Option<Span>,
+}
+
+/// A limit on a wait; with none at all, everything would be given up at once.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(try_from = "Span")]
+pub(crate) struct Wait(pub(crate) Span);
+
+impl TryFrom<Span> for Wait {
+    type Error = &'static str;
+
+    fn try_from(span: Span) -> Result<Self, Self::Error> {
+        if span.0.is_zero() {
+            Err("a wait needs some time, such as \"500ms\" or \"30s\"")
+        } else {
+            Ok(Self(span))
+        }
+    }
 }
 
 /// One group of subscribing clients.

@@ -248,13 +248,13 @@ fn timeouts(own: &TimeoutsTable, defaults: &[&DefaultsTable]) -> Timeouts {
             .map_or(Duration::from_secs(seconds), |span| span.0)
     };
     Timeouts {
-        connect: pick(|t| t.connect, 30),
-        upgrade: pick(|t| t.upgrade, 10),
-        init: pick(|t| t.init, 10),
-        confirm: pick(|t| t.confirm, 10),
-        operation: pick(|t| t.operation, 10),
+        connect: pick(|t| t.connect.map(|w| w.0), 30),
+        upgrade: pick(|t| t.upgrade.map(|w| w.0), 10),
+        init: pick(|t| t.init.map(|w| w.0), 10),
+        confirm: pick(|t| t.confirm.map(|w| w.0), 10),
+        operation: pick(|t| t.operation.map(|w| w.0), 10),
         settle: pick(|t| t.settle, 30),
-        drain: pick(|t| t.drain, 30),
+        drain: pick(|t| t.drain.map(|w| w.0), 30),
         quiet: pick(|t| t.quiet, 2),
         cool_down: pick(|t| t.cool_down, 2),
     }
