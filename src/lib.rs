@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clients;
 pub mod clock;
 pub mod commands;
+pub mod inject;
 pub mod ledger;
 pub mod metrics;
 pub mod protocol;

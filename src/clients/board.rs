@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::clock::RunClock;
-use crate::ledger::{Roster, Streams};
+use crate::ledger::{Roster, StreamId, Streams};
 
 /// Shared state of one round.
 #[derive(Debug)]
@@ -31,6 +31,10 @@ pub struct Board {
     pub probes_sent: Box<[AtomicU32]>,
     /// The census in progress.
     pub census: Census,
+    /// Who still waits for the barriers at the end of the run.
+    pub barriers: Barriers,
+    /// Number of the last census of which every probe has been acknowledged.
+    pub census_acked: AtomicU32,
     /// Start of each phase in ns on the run's axis; `u64::MAX` until it started.
     pub phase_starts: Box<[AtomicU64]>,
     /// Events handed to a socket.
@@ -53,13 +57,15 @@ impl Board {
             clock,
             run,
             roster,
-            streams,
+            streams: Arc::clone(&streams),
             open: Gauge::default(),
             handshaking: Gauge::default(),
             active: Gauge::default(),
             waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             probes_sent: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             census: Census::default(),
+            barriers: Barriers::new(streams.len()),
+            census_acked: AtomicU32::new(0),
             phase_starts: (0..phases).map(|_| AtomicU64::new(u64::MAX)).collect(),
             events_sent: AtomicU64::new(0),
             obligations: AtomicU64::new(0),
@@ -117,6 +123,43 @@ impl Census {
     fn change(&self, number: u32, change: impl Fn(u64) -> u64) -> bool {
         let same = |word: u64| (number > 0 && word >> 32 == u64::from(number)).then(|| change(word));
         self.0.fetch_update(Relaxed, Relaxed, same).is_ok()
+    }
+}
+
+/// Live subscriptions that have not received the barrier of a stream yet, per stream and in all.
+#[derive(Debug)]
+pub struct Barriers {
+    awaited: Box<[AtomicU32]>,
+    total: AtomicU64,
+}
+
+impl Barriers {
+    fn new(streams: usize) -> Self {
+        Self { awaited: (0..streams).map(|_| AtomicU32::new(0)).collect(), total: AtomicU64::new(0) }
+    }
+
+    /// One more waits.
+    pub fn wait_for(&self, stream: StreamId) {
+        self.awaited[stream.index()].fetch_add(1, Relaxed);
+        self.total.fetch_add(1, Relaxed);
+    }
+
+    /// One has received it, or waits no longer.
+    pub fn done(&self, stream: StreamId) {
+        self.awaited[stream.index()].fetch_sub(1, Relaxed);
+        self.total.fetch_sub(1, Relaxed);
+    }
+
+    /// How many wait for the barrier of this stream.
+    #[must_use]
+    pub fn awaited(&self, stream: StreamId) -> u32 {
+        self.awaited[stream.index()].load(Relaxed)
+    }
+
+    /// How many barriers are waited for in all.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.total.load(Relaxed)
     }
 }
 

@@ -15,6 +15,7 @@ use super::shard::{self, Counts, Orders, ShardPlan, ShardResult, Snapshot};
 use super::source::PublishOrders;
 use super::tally::GroupTally;
 use crate::clock::{self, RunClock};
+use crate::inject::FaultTally;
 use crate::ledger::{Config, GroupShape, ShardLedger, Streams, SubscriptionShape};
 use crate::metrics::{LatencySet, Precision, Recorder};
 use crate::scenarios::plan::Plan;
@@ -78,6 +79,8 @@ pub struct FleetResult {
     pub latency: LatencySet,
     /// What publishers did.
     pub publisher: PublisherResult,
+    /// What became of each fault, in the order of the plan.
+    pub faults: Vec<FaultTally>,
     /// The shared gauges.
     pub board: Arc<Board>,
 }
@@ -188,6 +191,7 @@ impl Fleet {
             receipts: first.receipts,
             latency: first.latency,
             publisher,
+            faults: Vec::new(),
             board: self.board,
         };
         for shard in shards {

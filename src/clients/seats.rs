@@ -64,7 +64,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::scenarios::plan::Connect;
+    use crate::scenarios::plan::{Connect, Reconnect};
 
     fn group(connections: u32, subscriptions: u32, waves: u32, first_subscription: u32) -> SubscriberGroup {
         SubscriberGroup {
@@ -75,6 +75,7 @@ mod tests {
             waves,
             wave_pause: Duration::ZERO,
             first_subscription,
+            reconnect: Reconnect::None,
         }
     }
 

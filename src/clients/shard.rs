@@ -42,6 +42,14 @@ pub struct Orders {
     pub waves: u32,
     /// How far the run has come.
     pub course: Course,
+    /// The last phase that has begun, with its begin on the run's axis.
+    pub phase: Option<(usize, u64)>,
+    /// No fault is applied any more.
+    pub healed: bool,
+    /// Nobody connects again any more; who is away has left.
+    pub settled: bool,
+    /// Whoever is live now waits for the barriers of its channel.
+    pub barrier: bool,
     /// The quiet period has passed with everything still open.
     pub quiet_passed: bool,
 }
@@ -95,6 +103,14 @@ pub struct Counts {
     pub receipts: u64,
     /// Owed events received intact.
     pub satisfied: u64,
+    /// Connections that ended and are on their way back: not open, or not all subscriptions proved again.
+    pub away: u64,
+    /// Shards that have noted who waits for barriers.
+    pub barriers_noted: u64,
+    /// Deliveries still owed on live incarnations; reckoned only once barriers are awaited.
+    pub outstanding: u64,
+    /// Connections that have not answered what was sent after their unsubscribes.
+    pub unanswered: u64,
 }
 
 impl AddAssign for Counts {
@@ -106,6 +122,10 @@ impl AddAssign for Counts {
         self.confirmed += other.confirmed;
         self.receipts += other.receipts;
         self.satisfied += other.satisfied;
+        self.away += other.away;
+        self.barriers_noted += other.barriers_noted;
+        self.outstanding += other.outstanding;
+        self.unanswered += other.unanswered;
     }
 }
 
@@ -413,6 +433,7 @@ impl Shard {
             confirmed: state.groups.iter().map(|g| g.confirmed).sum(),
             receipts: state.receipts,
             satisfied: state.satisfied,
+            ..Counts::default()
         };
         out.cpu = thread_time();
         out.interval.merge(&state.latency.take_interval());

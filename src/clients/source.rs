@@ -59,6 +59,8 @@ pub struct PublishOrders {
     pub census: u32,
     /// Publish no more events.
     pub stop: bool,
+    /// Publish the barrier of every stream that somebody waits on, again and again.
+    pub barrier: bool,
     /// Close the connections.
     pub close: bool,
     /// Drop everything.

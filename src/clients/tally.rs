@@ -61,7 +61,7 @@ impl AddAssign<&Self> for Failures {
     }
 }
 
-/// Counts of one group of subscribers.
+/// Counts of one cohort: the victims of a group of subscribers, or its bystanders.
 #[derive(Debug, Clone, Default)]
 pub struct GroupTally {
     /// Connections started.
@@ -74,6 +74,12 @@ pub struct GroupTally {
     pub dropped_unexpectedly: u64,
     /// Attempts, connections and operations that failed, by name.
     pub failures: Failures,
+    /// Connections that a fault of ours ended; they are among those closed by plan.
+    pub cut: u64,
+    /// Connections established again.
+    pub reconnected: u64,
+    /// Of those, the ones whose subscriptions were all proved again.
+    pub recovered: u64,
     /// Attempts given up because the run was stopped.
     pub cancelled: u64,
     /// Subscriptions asked for.
@@ -82,6 +88,8 @@ pub struct GroupTally {
     pub confirmed: u64,
     /// Probes and censuses received.
     pub probes_delivered: u64,
+    /// Barriers received.
+    pub barriers_delivered: u64,
     /// Not received although an earlier one was.
     pub probes_missed: u64,
     /// `next` messages that carried GraphQL errors.
@@ -117,10 +125,14 @@ impl AddAssign<&Self> for GroupTally {
         self.dropped_by_plan += other.dropped_by_plan;
         self.dropped_unexpectedly += other.dropped_unexpectedly;
         self.failures += &other.failures;
+        self.cut += other.cut;
+        self.reconnected += other.reconnected;
+        self.recovered += other.recovered;
         self.cancelled += other.cancelled;
         self.requested += other.requested;
         self.confirmed += other.confirmed;
         self.probes_delivered += other.probes_delivered;
+        self.barriers_delivered += other.barriers_delivered;
         self.probes_missed += other.probes_missed;
         self.errors_in_next += other.errors_in_next;
         for (wave, spread) in other.offers.iter().enumerate() {

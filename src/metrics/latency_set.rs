@@ -46,8 +46,6 @@ pub struct LatencySet {
     pub subscribe: Recorder,
     /// Publish sent until acknowledged.
     pub publish_ack: Recorder,
-    /// Cut until confirmed again.
-    pub reconnect: Recorder,
     /// Due until sent: the generator's own lateness.
     pub send_lag: Recorder,
     /// How long the last message of a readiness batch waited for our own processing.
@@ -56,6 +54,8 @@ pub struct LatencySet {
     pub loop_lag: Recorder,
     /// The same while connections were set up.
     pub setup_lag: Recorder,
+    /// End of a connection until all its subscriptions are confirmed again, per cohort.
+    pub reconnect: Vec<Recorder>,
     /// Deliveries of the whole run.
     delivered: Delivered,
     /// Deliveries since the timeline last took them, from due.
@@ -78,11 +78,11 @@ impl LatencySet {
             init: FINE,
             subscribe: FINE,
             publish_ack: FINE,
-            reconnect: FINE,
             send_lag: FINE,
             drain: FINE,
             loop_lag: FINE,
             setup_lag: FINE,
+            reconnect: vec![FINE; cohorts],
             delivered: Delivered::new(Precision::Fine),
             interval: Recorder::new(Precision::Coarse),
             slices: vec![Delivered::new(Precision::Coarse); cohorts * phases],
@@ -117,6 +117,15 @@ impl LatencySet {
         self.interval.take()
     }
 
+    /// Reconnects of every cohort that `chosen` picks, put together.
+    #[must_use]
+    pub fn reconnects(&self, chosen: impl Fn(usize) -> bool) -> Recorder {
+        let mut together = Recorder::new(Precision::Fine);
+        let picked = self.reconnect.iter().enumerate().filter(|(cohort, _)| chosen(*cohort));
+        picked.for_each(|(_, one)| together.merge(one));
+        together
+    }
+
     /// Deliveries of every cohort and phase that `chosen` picks, put together.
     #[must_use]
     pub fn slice(&self, chosen: impl Fn(usize, usize) -> bool) -> Delivered {
@@ -146,7 +155,7 @@ impl LatencySet {
         self.init.merge(&other.init);
         self.subscribe.merge(&other.subscribe);
         self.publish_ack.merge(&other.publish_ack);
-        self.reconnect.merge(&other.reconnect);
+        self.reconnect.iter_mut().zip(&other.reconnect).for_each(|(mine, theirs)| mine.merge(theirs));
         self.send_lag.merge(&other.send_lag);
         self.drain.merge(&other.drain);
         self.loop_lag.merge(&other.loop_lag);
@@ -171,7 +180,7 @@ impl LatencySet {
             publish_ack: self.publish_ack.latency(),
             deliver: self.delivered.from_due.latency(),
             deliver_from_sent: self.delivered.from_sent.latency(),
-            reconnect: self.reconnect.latency(),
+            reconnect: self.reconnects(|_| true).latency(),
             send_lag: self.send_lag.latency(),
         }
     }

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::*;
-use crate::scenarios::plan::{Phase, SubscriberGroup, Timeouts};
+use crate::scenarios::plan::{Phase, Reconnect, SubscriberGroup, Timeouts};
 use crate::scenarios::target::{Contract, Limits, Operation, Protocol, Publish, Target};
 
 /// `connections` subscribers on as many channels, one publisher of 200-byte events.
@@ -31,6 +31,7 @@ pub(crate) fn plan(connections: u32) -> Plan {
             waves: 1,
             wave_pause: second,
             first_subscription: 0,
+            reconnect: Reconnect::None,
         }],
         publishers: vec![PublisherGroup {
             name: "feed".into(),
@@ -41,6 +42,7 @@ pub(crate) fn plan(connections: u32) -> Plan {
             batch: 1,
             phases: vec![0],
         }],
+        faults: Vec::new(),
         phases: vec![Phase { name: "main".into(), length: Some(second * 60) }],
         deadline: second,
         timeouts: Timeouts {

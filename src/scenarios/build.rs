@@ -8,7 +8,7 @@ use super::check::{self, Conditions};
 use super::condition::{Condition, Dimension, Over, Quantity, Term, Test};
 use super::file::{Channels, ConnectWord, PaceWord};
 use super::full::{At, Full, FullCondition};
-use super::plan::{Change, Connect, Pace, Phase, Plan, PublisherGroup, SubscriberGroup};
+use super::plan::{Change, Connect, Pace, Phase, Plan, PublisherGroup, Reconnect, SubscriberGroup};
 use super::problem::{Finding, Sources};
 use super::target::Target;
 use super::units::show_count;
@@ -61,6 +61,7 @@ pub(crate) fn plan(
         channels,
         subscribers,
         publishers,
+        faults: Vec::new(),
         phases: full.phases.iter().map(|phase| shortened(full, phase)).collect(),
         deadline: full.deadline,
         timeouts: full.timeouts,
@@ -146,6 +147,7 @@ impl Shrink<'_> {
             waves,
             wave_pause: group.wave_pause.value,
             first_subscription,
+            reconnect: Reconnect::None,
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Plan {
     pub subscribers: Vec<SubscriberGroup>,
     /// Groups of publishing clients, in file order.
     pub publishers: Vec<PublisherGroup>,
+    /// Injected faults, in file order.
+    pub faults: Vec<Fault>,
     /// The phases in order, at least one.
     pub phases: Vec<Phase>,
     /// A delivery later than this after its due time is `late`.
@@ -111,6 +113,8 @@ pub struct SubscriberGroup {
     pub wave_pause: Duration,
     /// Index of its first subscription among all subscriptions of the plan.
     pub first_subscription: u32,
+    /// What its clients do when their connection is gone.
+    pub reconnect: Reconnect,
 }
 
 impl SubscriberGroup {
@@ -127,6 +131,75 @@ impl SubscriberGroup {
         let bound = |w: u32| (u64::from(self.connections) * u64::from(w) / u64::from(self.waves)) as u32;
         if wave >= self.waves { self.connections..self.connections } else { bound(wave)..bound(wave + 1) }
     }
+}
+
+/// What a client does when its connection is gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reconnect {
+    /// It stays gone.
+    #[default]
+    None,
+    /// It connects again at once.
+    Immediate,
+    /// It waits the same time before every attempt.
+    Fixed(Duration),
+    /// Before attempt n (from 0) it waits `min(cap, first · 2ⁿ)`; with jitter ("full jitter"), a random time from zero
+    /// up to that.
+    Exponential {
+        /// The first wait.
+        first: Duration,
+        /// The longest.
+        cap: Duration,
+        /// Whether a random share of it is waited.
+        jitter: bool,
+    },
+}
+
+/// One injected disturbance, as planned; who it hits and when is drawn by [`crate::inject::Schedule`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// Its name.
+    pub name: String,
+    /// Per subscriber group it aims at: its index, and how many of its connections are hit, an exact number.
+    pub on: Vec<(usize, u32)>,
+    /// Indices of the phases it acts in, once in each.
+    pub phases: Vec<usize>,
+    /// Its begin after the begin of the phase.
+    pub start: Duration,
+    /// How its applications are spread.
+    pub stagger: Stagger,
+    /// What it does.
+    pub kind: FaultKind,
+}
+
+/// How the applications of a fault are spread over time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stagger {
+    /// All at one instant.
+    #[default]
+    Together,
+    /// Evenly over this time.
+    Linear(Duration),
+    /// At random moments of this time (a Poisson process with a known number of arrivals).
+    Poisson(Duration),
+}
+
+/// What a fault does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// Ends the connection.
+    Terminate(Terminate),
+}
+
+/// How a connection is ended by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminate {
+    /// TCP reset: `SO_LINGER` 0, then close.
+    Reset,
+    /// Shut down writing, read to the end, close.
+    Fin,
+    /// A close frame with this code, and the answer waited for.
+    WsClose(u16),
 }
 
 /// How a group opens its connections, and later reopens them.

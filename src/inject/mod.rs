@@ -1,0 +1,11 @@
+//! Injected faults: who is hit, when, and with what.
+//!
+//! Deciding is apart from applying. [`Schedule`] is pure: from the seed alone it draws every victim and every moment
+//! before the run starts, and prints them. `clients` applies what it says, and records in [`FaultTally`] what really
+//! happened and when, so that plan and deed can be reconciled.
+
+mod record;
+mod schedule;
+
+pub use record::FaultTally;
+pub use schedule::{Cut, Schedule, cohort};
