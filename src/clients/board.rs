@@ -53,18 +53,19 @@ impl Board {
     #[must_use]
     pub fn new(clock: RunClock, run: u32, streams: Arc<Streams>, channels: u32, phases: usize) -> Self {
         let roster = Arc::new(Roster::new(&streams));
+        let barriers = Barriers::new(streams.len());
         Self {
             clock,
             run,
             roster,
-            streams: Arc::clone(&streams),
+            streams,
             open: Gauge::default(),
             handshaking: Gauge::default(),
             active: Gauge::default(),
             waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             probes_sent: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             census: Census::default(),
-            barriers: Barriers::new(streams.len()),
+            barriers,
             census_acked: AtomicU32::new(0),
             phase_starts: (0..phases).map(|_| AtomicU64::new(u64::MAX)).collect(),
             events_sent: AtomicU64::new(0),
