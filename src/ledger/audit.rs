@@ -235,13 +235,20 @@ impl ShardLedger {
         self.receive(sub, &Found::Broken, recv_ns, phase)
     }
 
-    /// Enters a probe of this run that arrived under the operation of another channel: probes are in no stream, but
-    /// one that strays shows what an event would.
-    pub fn receive_stray(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
+    /// Enters a probe, census or barrier of this run that arrived where it must not: under the operation of another
+    /// channel, or after the unsubscribe. They are in no stream, but one that strays shows what an event would.
+    pub fn receive_stray(
+        &mut self,
+        sub: usize,
+        token: &Token,
+        recv_ns: u64,
+        phase: usize,
+        receipt: Receipt,
+    ) -> Receipt {
         let group = usize::from(self.subscriptions[sub].group);
-        self.totals.cell(group, phase).add_receipt(Receipt::Misrouted.class());
-        self.keep_example(sub, &Found::Intact(*token), recv_ns, Receipt::Misrouted);
-        Receipt::Misrouted
+        self.totals.cell(group, phase).add_receipt(receipt.class());
+        self.keep_example(sub, &Found::Intact(*token), recv_ns, receipt);
+        receipt
     }
 
     /// Whether every obligation so far has been met, for those who wait until the last delivery has arrived.
@@ -398,7 +405,10 @@ mod tests {
             due_ns: 0,
             sent_ns: 0,
         };
-        assert_eq!(ledger.receive_stray(0, &probe(1, Kind::Probe), 0, 0), Receipt::Misrouted);
+        assert_eq!(
+            ledger.receive_stray(0, &probe(1, Kind::Probe), 0, 0, Receipt::Misrouted),
+            Receipt::Misrouted
+        );
         let foreign = Found::Intact(probe(2, Kind::Event));
         assert_eq!(ledger.receive(0, &foreign, 0, 0), Receipt::Phantom);
         let counts = ledger.totals.all();
