@@ -59,7 +59,8 @@ fn dialect() -> Dialect {
         variables: serde_json::Map::new(),
         payload_at: payload_at.iter().map(ToString::to_string).collect(),
     };
-    Dialect::new(&operation(&["data", "event", "payload"]), &operation(&[]), None).unwrap()
+    Dialect::new(&operation(&["data", "event", "payload"]), &operation(&[]), None)
+        .expect("an init payload is not given")
 }
 
 fn token(seq: u64) -> Token {
@@ -78,7 +79,7 @@ fn token(seq: u64) -> Token {
 fn text_of(seq: u64) -> String {
     let mut text = Vec::new();
     token(seq).write(PAYLOAD, &mut text);
-    String::from_utf8(text).unwrap()
+    String::from_utf8(text).expect("a token is ASCII")
 }
 
 /// One unmasked frame as a server sends it.
