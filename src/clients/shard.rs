@@ -480,6 +480,8 @@ impl Shard {
                 }
                 SubState::Active => {
                     ledger.end(index as usize, how);
+                    // Nobody comes back yet.
+                    ledger.leave(index as usize);
                     if how == End::Unsubscribed {
                         groups[usize::from(sub.group)].probes_missed += missed_probes(board, sub);
                     }

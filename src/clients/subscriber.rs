@@ -468,7 +468,7 @@ impl Shard {
             let phase = board.phase_of(token.due_ns);
             state.receipts += 1;
             state.ledger.count_receipt(index as usize, phase);
-            state.ledger.receive_stray(index as usize, token, now_ns, phase);
+            state.ledger.receive_stray(index as usize, token, Receipt::Misrouted, now_ns, phase);
             return;
         }
         let group = &mut state.groups[usize::from(sub.group)];

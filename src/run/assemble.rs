@@ -16,6 +16,7 @@ use crate::report::model::{
     Subscriptions, WaveMemory, Waves,
 };
 use crate::scenarios::plan::{Pace, Plan, PublisherGroup};
+use crate::scenarios::target::Contract;
 
 /// A generator whose events are sent this late, or whose loop wakes up this late, does not keep its own schedule.
 const LATE_US: u64 = 100_000;
@@ -60,7 +61,8 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     for ledger in fleet.ledgers {
         totals += ledger.close(&facts);
     }
-    report.ledger = totals.all().report(totals.receipts(), obligations);
+    let (contract, ordered) = (plan.target.contract, plan.target.ordered);
+    report.ledger = totals.all().report(totals.receipts(), obligations, contract, ordered);
     report.ledger.examples = totals.examples().cloned().collect();
     let tallies = &fleet.publisher.groups;
     report.groups.clear();
@@ -71,7 +73,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         let slice = Slice {
             connections: connections(group.connections.into(), one.clone(), None),
             subscriptions: subscriptions(plan, one, None, &fleet.board),
-            ledger: counts.report(counts.receipts(), counts.obligations()),
+            ledger: counts.report(counts.receipts(), counts.obligations(), contract, ordered),
             latency: deliver_only(&delivered),
             ..Slice::default()
         };
@@ -291,7 +293,12 @@ fn phase_reports(
             end_s,
             duration_s: end_s - start_s,
             published: published(tallies.iter().zip(due).map(|(group, due)| (&group[index], due[index]))),
-            ledger: counts.report(counts.receipts(), counts.obligations()),
+            ledger: counts.report(
+                counts.receipts(),
+                counts.obligations(),
+                plan.target.contract,
+                plan.target.ordered,
+            ),
             latency: deliver_only(&latency.slice(|_, phase| phase == index)),
             ..PhaseReport::default()
         }
@@ -369,6 +376,10 @@ impl Facts<'_> {
 impl CloseFacts for Facts<'_> {
     fn ordered(&self) -> bool {
         self.plan.target.ordered
+    }
+
+    fn contract(&self) -> Contract {
+        self.plan.target.contract
     }
 
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {
