@@ -9,6 +9,7 @@ use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::{LinkTally, PublishTally};
 use crate::clients::source::{spans, timetable};
 use crate::clients::tally::{Failures, GroupTally};
+use crate::inject::cohort;
 use crate::ledger::{CloseFacts, StreamId, Streams, SumError, Totals, sums};
 use crate::metrics::LatencySet;
 use crate::report::model::{
@@ -33,16 +34,17 @@ const FAILURE_NAMES: usize = 64;
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
     let Round { fleet, phases, waves, setup, peak_active, busiest, .. } = round;
+    let groups: Vec<GroupTally> = fleet.groups.chunks(2).map(together).collect();
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
     report.connections = connections(
         plan.subscriber_connections().into(),
-        fleet.groups.iter(),
+        groups.iter(),
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
-    report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
+    report.subscriptions = subscriptions(plan, groups.iter(), Some(peak_active), &fleet.board);
     let due = due(plan, &phases);
     report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
-    report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
+    report.errors = errors(report, &groups, &fleet.publisher.links, &fleet.publisher.groups);
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
     report.latency = latencies(&fleet.latency, Some(&fleet.publisher.latency));
@@ -57,7 +59,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         unacked: fleet.publisher.unacked.iter().copied().collect(),
     };
     let obligations = fleet.board.obligations.load(std::sync::atomic::Ordering::Relaxed);
-    let mut totals = Totals::new(plan.subscribers.len(), plan.phases.len());
+    let mut totals = Totals::new(2 * plan.subscribers.len(), plan.phases.len());
     for ledger in fleet.ledgers {
         totals += ledger.close(&facts);
     }
@@ -67,9 +69,10 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     let tallies = &fleet.publisher.groups;
     report.groups.clear();
     for (index, group) in plan.subscribers.iter().enumerate() {
-        let one = std::iter::once(&fleet.groups[index]);
-        let delivered = fleet.latency.slice(|cohort, _| cohort == index);
-        let counts = totals.group(index);
+        let one = std::iter::once(&groups[index]);
+        let delivered = fleet.latency.slice(|cohort, _| cohort / 2 == index);
+        let mut counts = totals.group(cohort(index, false));
+        counts += &totals.group(cohort(index, true));
         let slice = Slice {
             connections: connections(group.connections.into(), one.clone(), None),
             subscriptions: subscriptions(plan, one, None, &fleet.board),
@@ -91,6 +94,13 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.phases = phase_reports(plan, &phases, tallies, &due, &totals, &fleet.latency);
     fill_timeline(report, &totals);
     sums(&totals.all(), totals.receipts(), obligations)
+}
+
+/// Bystanders and victims of one group.
+fn together(cohorts: &[GroupTally]) -> GroupTally {
+    let mut group = GroupTally::default();
+    cohorts.iter().for_each(|one| group += one);
+    group
 }
 
 fn connections<'a>(
