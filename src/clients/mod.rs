@@ -4,6 +4,7 @@
 //! `live` (one of them), then [`publisher`], `source` and `link` (what is published, when, and how).
 
 mod backoff;
+mod barriers;
 pub mod board;
 mod client;
 mod cutter;
@@ -17,6 +18,7 @@ mod link;
 mod live;
 mod opening;
 pub mod pace;
+mod probes;
 pub mod publisher;
 mod receive;
 mod seats;
