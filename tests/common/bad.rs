@@ -76,6 +76,8 @@ pub(crate) enum Manner {
     NeverPongs,
     /// Delivers after the unsubscribe as before it.
     KeepsDelivering,
+    /// Both.
+    DeafToTheEnd,
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
     /// Acknowledges event n (from 0) and delivers it to nobody.
