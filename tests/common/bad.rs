@@ -166,6 +166,11 @@ impl Server {
         self.hub.epoch.load(Relaxed)
     }
 
+    /// Subscriptions whose operation id another one had had before.
+    pub(crate) fn reused_ids(&self) -> u64 {
+        self.hub.reused_ids.load(Relaxed)
+    }
+
     /// From now on, acknowledges publishes and delivers nothing.
     pub(crate) fn mute(&self) {
         self.hub.mute.store(true, Relaxed);
