@@ -334,3 +334,20 @@ fn no_life_uses_the_operation_ids_of_another() {
     assert_eq!((victims(&result).cut, victims(&result).recovered), (80, 80));
     assert_eq!(victims(&result).failures.total(), 0);
 }
+
+#[test]
+fn a_census_is_held_by_who_received_it_and_has_lived_since() {
+    let server = Reference::start();
+    let rig = Rig::set_up(HALF, server.address(), |plan, _| plan.faults[0].phases = vec![0, 1]);
+    rig.board().census.begin(1);
+    rig.fleet.publish(|o| o.census = 1);
+    rig.wait("census", |_, board| u64::from(board.census.held()) == 2 * CLIENTS);
+    for phase in [0, 1] {
+        rig.begin(phase);
+        let all = CLIENTS + OTHERS + VICTIMS * (phase as u64 + 1);
+        rig.wait("return", |c, _| c.shards.away == 0 && server.count("connections_total") == all);
+        let census = &rig.board().census;
+        assert_eq!((census.number(), u64::from(census.held())), (1, 2 * (CLIENTS - VICTIMS)));
+    }
+    rig.finish();
+}

@@ -78,6 +78,8 @@ pub(crate) enum Manner {
     KeepsDelivering,
     /// Both.
     DeafToTheEnd,
+    /// Sends a pong that nobody asked for with every subscription, and delivers after the unsubscribe.
+    Chatty,
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
     /// Acknowledges event n (from 0) and delivers it to nobody.
@@ -90,6 +92,13 @@ pub(crate) enum Manner {
     ShutsOut(u64),
     /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
     Dawdles(u64),
+}
+
+impl Manner {
+    /// Does not hear an unsubscribe.
+    pub(crate) fn is_deaf(self) -> bool {
+        matches!(self, Self::KeepsDelivering | Self::DeafToTheEnd | Self::Chatty)
+    }
 }
 
 /// A running server.

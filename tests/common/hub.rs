@@ -248,7 +248,7 @@ impl Session {
         match message["type"].as_str() {
             Some("connection_init") => return self.init(socket).await,
             Some("ping") if matches!(self.manner, Manner::NeverPongs | Manner::DeafToTheEnd) => {}
-            Some("complete") if matches!(self.manner, Manner::KeepsDelivering | Manner::DeafToTheEnd) => {}
+            Some("complete") if self.manner.is_deaf() => {}
             Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
@@ -326,6 +326,7 @@ impl Session {
     /// What follows a subscription.
     async fn subscribed(&self, socket: &mut Socket) -> Result<Next, Error> {
         match self.manner {
+            Manner::Chatty => say(socket, &json!({ "type": "pong" })).await?,
             Manner::ClosesOpen { code, reason } => return close(socket, code, reason).await,
             Manner::KeepsTcp(code) => {
                 let [high, low] = code.to_be_bytes();
