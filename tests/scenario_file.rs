@@ -219,6 +219,59 @@ expect.all = "ledger.delivered >= 100"
 }
 
 #[test]
+fn every_example_in_the_documentation_is_right() {
+    let documentation = include_str!("../docs/scenario-file.md");
+    let examples: Vec<&str> =
+        documentation.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        assert_eq!(check(example), Ok(Vec::new()), "{example}");
+    }
+}
+
+#[test]
+fn faults_are_overridden_like_everything_else() {
+    let catalogue = Catalogue::from_text(None).unwrap();
+    let plan = |set: &str, seed: Option<u64>| {
+        let set = if set.is_empty() { Vec::new() } else { vec![set.to_owned()] };
+        let options = Options { set, seed, ..Options::default() };
+        Ok(catalogue
+            .plan(&["thundering-herd"], &options)
+            .map_err(|p| p.0[0].message.clone())?
+            .plans
+            .remove(0))
+    };
+    let hash =
+        |set: &str, seed: Option<u64>| plan(set, seed).map_or_else(|message: String| message, |p| p.hash);
+    let base = hash("", None);
+    assert_eq!(hash("", Some(1)), base);
+    let others = [
+        hash("", Some(2)),
+        hash("faults.cut.fraction=25%", None),
+        hash("faults.cut.terminate.how=fin", None),
+        hash("faults.cut.stagger={ linear = \"1s\" }", None),
+        hash("subscribers.clients.reconnect={ fixed = { wait = \"1s\" } }", None),
+    ];
+    assert!(others.iter().all(|hash| *hash != base && hash.len() == 16), "{others:?}");
+    assert_eq!(plan("faults.cut.fraction=25%", None).unwrap().faults[0].on, [(0, 250)]);
+    let refused = [
+        ("faults.cat.fraction=25%", "there is no fault `cat` in `faults`"),
+        ("faults.cut.fractoin=25%", "unknown key `fractoin`"),
+        ("faults.cut.fraction=0.25", "expected a ratio in quotes, such as \"20%\""),
+        ("faults.cut.stall=true", "a fault has one kind, and this one has `terminate` and `stall`"),
+        ("faults.cut.phase=hurd", "there is no phase `hurd`"),
+        ("faults.cut.start=8s", "the fault `cut` acts 8s after the begin of `herd`, which ends after 8s"),
+        (
+            "subscribers.clients.reconnect=none",
+            "nobody reconnects, so `latency.reconnect.max` would have no samples",
+        ),
+    ];
+    for (set, message) in refused {
+        assert_eq!(plan(set, None).unwrap_err(), message, "{set}");
+    }
+}
+
+#[test]
 fn the_smallest_useful_scenario() {
     let text = r#"
         [scenarios.mine]
