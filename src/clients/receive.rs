@@ -85,7 +85,7 @@ impl Shard {
         let index = arrival.sub as usize;
         state.receipts += 1;
         state.ledger.count_receipt(index, phase);
-        state.ledger.receive_stray(index, token, receipt, arrival.at_ns, phase);
+        state.ledger.receive_stray(index, token, arrival.at_ns, phase, receipt);
     }
 
     fn on_barrier(&self, state: &mut State, arrival: Arrival, token: &Token) {

@@ -171,7 +171,7 @@ impl Shard {
                 sub.state = SubState::Waiting;
                 sub.flushed_ns = now;
                 state.waiting += 1;
-                state.ledger.subscribed(index as usize);
+                state.ledger.subscribed_at(index as usize, now);
                 board.waiting[sub.channel as usize].fetch_add(1, Relaxed);
             }
         }

@@ -19,8 +19,9 @@ impl Barrier {
         self.0 & SEEN != 0
     }
 
+    /// Whoever still waits when an incarnation ends waits in vain.
     pub(super) fn is_given_up(self) -> bool {
-        self.0 & GIVEN_UP != 0
+        self.0 & (AWAITED | GIVEN_UP) != 0
     }
 
     fn is_awaited(self) -> bool {

@@ -56,9 +56,9 @@ impl ShardLedger {
         &mut self,
         sub: usize,
         token: &Token,
-        receipt: Receipt,
         recv_ns: u64,
         phase: usize,
+        receipt: Receipt,
     ) -> Receipt {
         debug_assert!(!matches!(receipt, Receipt::First { .. }), "what is in no stream meets no obligation");
         self.book_receipt(sub, &Found::Intact(*token), receipt, recv_ns, phase);
@@ -235,7 +235,7 @@ mod tests {
             sent_ns: 0,
         };
         assert_eq!(
-            ledger.receive_stray(0, &probe(1, Kind::Probe), Receipt::Misrouted, 0, 0),
+            ledger.receive_stray(0, &probe(1, Kind::Probe), 0, 0, Receipt::Misrouted),
             Receipt::Misrouted
         );
         let foreign = Found::Intact(probe(2, Kind::Event));

@@ -434,6 +434,8 @@ pub struct Slice {
     pub ledger: Ledger,
     /// Latencies.
     pub latency: Latencies,
+    /// Connections that came back with every subscription proved / connections that ended during the run; null: none ended.
+    pub recovered_ratio: Option<f64>,
 }
 
 /// One phase.
