@@ -82,7 +82,7 @@ pub(crate) enum Manner {
     CutsPublisher(u64),
     /// The same, and refuses every connection after that.
     ShutsOut(u64),
-    /// Delivers event n a second late, and ends the connection that it was posted over without an answer.
+    /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
     Dawdles(u64),
 }
 

@@ -176,7 +176,7 @@ impl Session {
             let variables = &request["variables"];
             let fate = self.take(&variables["p"]);
             if fate == Fate::Cut {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(700)).await;
             }
             self.hub.publish(variables["c"].as_str().unwrap_or_default(), &variables["p"], self.manner).await;
             if fate == Fate::Cut {
