@@ -59,7 +59,7 @@ fn collect() -> Vec<Metric> {
     let group = scalars::<Slice>();
     let phase = scalars::<PhaseReport>();
     let mut metrics: Vec<Metric> = Vec::new();
-    for (keys, word) in run.iter().chain(&phase) {
+    for (keys, word) in run.iter().chain(&group).chain(&phase) {
         let path = path_of(keys);
         let described = |part: &str| path == part || path.starts_with(&format!("{part}."));
         if NOT_MEASURED.iter().any(|part| described(part)) || metrics.iter().any(|m| m.keys == *keys) {

@@ -433,6 +433,10 @@ pub struct Slice {
     pub ledger: Ledger,
     /// Latencies.
     pub latency: Latencies,
+    /// Connections that came back with every subscription proved / connections that ended during the run; null: none
+    /// ended.
+    #[serde(default)]
+    pub recovered_ratio: Option<f64>,
 }
 
 /// One phase.
