@@ -74,8 +74,8 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
 }
 
 /// Failed operations and unexpected drops among established connections; failed connects are in
-/// `established_ratio` alone.
-fn errors(
+/// `established_ratio` alone, failed reconnects among the failures by name. What a fault of ours did is no error.
+pub(super) fn errors(
     report: &Report,
     groups: &[GroupTally],
     links: &[LinkTally],
@@ -94,7 +94,9 @@ fn errors(
         timeout: count(&|f| f.reason == Reason::Timeout),
         // A publish that timed out is among the failures by name already.
         unexpected: count(&|_| true) + in_next + report.published.unknown - timed_out,
-        unexplained: count(&Failure::is_unexplained),
+        // A cause without a name is worth looking for wherever it shows.
+        unexplained: count(&Failure::is_unexplained)
+            + groups.iter().map(|g| g.reconnect_failures.count(|f| f.is_unexplained())).sum::<u64>(),
     }
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clients::recovered_ratio;
+use super::clients::{connections, recovered_ratio};
 use super::cohorts::{Selection, selections};
 use super::facts::Facts;
 use super::faults::faults;
+use super::fill::errors;
 use crate::clients::board::Board;
+use crate::clients::failure::{Failure, Reason, Stage};
 use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::PublisherResult;
 use crate::clients::tally::GroupTally;
@@ -17,7 +19,7 @@ use crate::ledger::{
     Config, Found, GroupShape, Kind, ShardLedger, StreamId, Streams, SubscriptionShape, Token, Totals,
 };
 use crate::metrics::LatencySet;
-use crate::report::model::{FaultReport, Slice};
+use crate::report::model::{Connections, Errors, FaultReport, Published, Report, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Fault, FaultKind, Plan, Stagger, Terminate};
 
@@ -108,6 +110,32 @@ fn recovered_of_all_that_ended() {
     assert_eq!(ratio(&[tally(3, 0, 3), tally(0, 1, 0)]), Some(0.75));
 }
 
+#[test]
+fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
+    let refused = Failure::new(Stage::Tcp, Reason::Refused);
+    let report = Report {
+        published: Published { sent: 90, ..Published::default() },
+        connections: Connections { established: 10, dropped_by_plan: 5, ..Connections::default() },
+        ..Report::default()
+    };
+    let mut cut = GroupTally { cut: 5, dropped_by_plan: 5, ..GroupTally::default() };
+    for failure in [refused, Failure::new(Stage::Confirm, Reason::Timeout)] {
+        cut.reconnect_failures.add(failure, "");
+    }
+    let of = |groups: &[GroupTally]| errors(&report, groups, &[], &[]);
+    let none = Errors { ratio: Some(0.0), ..Errors::default() };
+    assert_eq!(of(&[cut.clone()]), none);
+    assert_eq!(
+        connections(5, [&cut].into_iter(), None).failed,
+        [("confirm.timeout".to_owned(), 1), ("tcp.refused".to_owned(), 1)].into()
+    );
+    cut.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Io), "");
+    assert_eq!(of(&[cut.clone()]), Errors { unexplained: 1, ..none });
+    cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+    let first = Errors { ratio: Some(0.01), timeout: 1, unexpected: 1, unexplained: 1 };
+    assert_eq!(of(&[cut]), first);
+}
+
 /// Seven subscriptions on one channel; one event in each phase, the second of which only bystanders receive.
 fn round(plan: &Plan) -> (FleetResult, Totals) {
     let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
@@ -133,7 +161,7 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
         groups[cohort].established += 1;
         ledger.confirm(sub);
     }
-    // Ten events are due in each phase; the first of each is published.
+    // Ten events are due in each phase; the first of each is delivered.
     for phase in 0..2 {
         let seq = 10 * phase as u64;
         while board.roster.publish(StreamId(0)).seq < seq {}
