@@ -93,7 +93,9 @@ fn open_deliveries(term: &Term, evidence: &Evidence) -> Option<String> {
     if unverified > 0.0 {
         return Some(format!("{} owed deliveries could not be verified", human::number(unverified)));
     }
-    let undecided = unexplained(term, evidence, count("indeterminate"));
+    // Whoever promises resume owes what our cut held back as well.
+    let held_back = if evidence.promises_resume() { count("suppressed") } else { 0.0 };
+    let undecided = unexplained(term, evidence, count("indeterminate") + held_back);
     (undecided > 0.0).then(|| {
         let why = if evidence.applied() > 0 { ", and no cut of ours explains it" } else { "" };
         format!("whether {} owed deliveries were lost cannot be decided{why}", human::number(undecided))

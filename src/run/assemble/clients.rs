@@ -3,7 +3,7 @@
 use crate::clients::board::Board;
 use crate::clients::publisher::LinkTally;
 use crate::clients::tally::{Failures, GroupTally};
-use crate::report::model::{Connections, Probes, Slice, Subscriptions};
+use crate::report::model::{Barriers, Connections, Probes, Slice, Subscriptions};
 use crate::scenarios::plan::Plan;
 
 /// The group of the one connection that publishes probes; no scenario can have one of this name.
@@ -35,6 +35,8 @@ pub(super) fn connections<'a>(
         dropped_by_plan: all.dropped_by_plan,
         dropped_unexpectedly: all.dropped_unexpectedly,
         reconnected: all.reconnected,
+        cut: all.cut,
+        recovered: all.recovered,
         ..Connections::default()
     };
     add_failures(&mut connections, [&all.failures, &all.reconnect_failures].into_iter());
@@ -98,14 +100,13 @@ pub(super) fn subscriptions<'a>(
         confirmed: all.confirmed,
         peak_active,
         probes: Probes { sent, delivered: all.probes_delivered, missed_after_first: all.probes_missed },
+        barriers: Barriers { delivered: all.barriers_delivered },
     }
 }
 
 /// Connections that came back with every subscription proved / connections that ended during the run.
-pub(super) fn recovered_ratio<'a>(tallies: impl Iterator<Item = &'a GroupTally>) -> Option<f64> {
-    let mut all = GroupTally::default();
-    tallies.for_each(|t| all += t);
-    share(all.recovered, all.cut + all.dropped_unexpectedly)
+pub(super) fn recovered_ratio(connections: &Connections) -> Option<f64> {
+    share(connections.recovered, connections.cut + connections.dropped_unexpectedly)
 }
 
 /// `part / of`; nothing where there is nothing to divide by.

@@ -57,12 +57,13 @@ impl Selection {
     pub(super) fn slice(&self, plan: &Plan, fleet: &FleetResult, totals: &Totals) -> Slice {
         let tallies = || self.cohorts.iter().map(|cohort| &fleet.groups[*cohort]);
         let reconnect = fleet.latency.reconnects(|cohort| self.cohorts.contains(&cohort)).latency();
+        let connections = connections(self.planned, tallies(), None);
         Slice {
-            connections: connections(self.planned, tallies(), None),
+            recovered_ratio: recovered_ratio(&connections),
+            connections,
             subscriptions: subscriptions(plan, tallies(), None, &fleet.board),
             ledger: self.ledger(plan, totals, 0..plan.phases.len()),
             latency: Latencies { reconnect, ..self.deliveries(&fleet.latency, |_| true) },
-            recovered_ratio: recovered_ratio(tallies()),
             ..Slice::default()
         }
     }

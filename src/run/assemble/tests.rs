@@ -104,7 +104,7 @@ fn recovered_of_all_that_ended() {
         recovered,
         ..GroupTally::default()
     };
-    let ratio = |tallies: &[GroupTally]| recovered_ratio(tallies.iter());
+    let ratio = |tallies: &[GroupTally]| recovered_ratio(&connections(0, tallies.iter(), None));
     assert_eq!(ratio(&[tally(0, 0, 0)]), None);
     assert_eq!(ratio(&[tally(3, 0, 3), tally(0, 0, 0)]), Some(1.0));
     assert_eq!(ratio(&[tally(3, 0, 3), tally(0, 1, 0)]), Some(0.75));

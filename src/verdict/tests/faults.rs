@@ -109,6 +109,15 @@ fn what_no_cut_explains_withdraws_a_pass_of_victims_too() {
         let promised = with(|r| r.target.contract = contract.to_owned());
         assert_eq!(lost_by_scope(&promised), two(by_another_end), "{contract}");
     }
+    let held_back = |contract: &str| {
+        with(|r| {
+            r.ledger.indeterminate = 0;
+            r.ledger.suppressed = 4;
+            r.target.contract = contract.to_owned();
+        })
+    };
+    assert_eq!(why(&lost(), &held_back("at-most-once")), None);
+    assert!(why(&lost(), &held_back("at-least-once")).is_some_and(|why| why.starts_with("whether 4 owed")));
     let without_faults = with(|r| r.faults.clear());
     let expected = Some("whether 2 owed deliveries were lost cannot be decided".to_owned());
     assert_eq!(why(&lost(), &without_faults), expected);
@@ -236,6 +245,20 @@ fn nothing_is_shown_about_bystanders_that_received_nothing() {
 fn nothing_is_shown_about_coming_back_if_nothing_ended() {
     let report = with(|r| r.groups["victims"].recovered_ratio = None);
     assert_eq!(why(&all_back(), &report).as_deref(), Some("no connection ended during the run"));
+}
+
+#[test]
+fn coming_back_is_a_share_of_what_ended() {
+    let report = with(|r| {
+        let victims = &mut r.groups["victims"];
+        (victims.connections.cut, victims.connections.recovered) = (30, 30);
+        victims.connections.dropped_unexpectedly = 10;
+        victims.recovered_ratio = Some(0.75);
+    });
+    let judgement = judge(&all_back(), &Evidence::of(&report));
+    assert_eq!(judgement.observed_text, "75 % (30 of 40)");
+    let [low, high] = judgement.interval.expect("a share of counted trials");
+    assert!(low > 0.58 && low < 0.6 && high > 0.87 && high < 0.88, "{low} {high}");
 }
 
 #[test]
