@@ -186,6 +186,8 @@ mod tests {
             ("faults.cut.spread", Dimension::Duration),
             ("faults.cut.applied", Dimension::Count),
             ("subscriptions.probes.sent", Dimension::Count),
+            ("recovered_ratio", Dimension::Ratio),
+            ("connections.cut", Dimension::Count),
         ];
         for (path, dimension) in table {
             assert_eq!(find(path).map(|m| m.dimension), Some(dimension), "{path}");
@@ -206,6 +208,7 @@ mod tests {
         assert_eq!(shares("ledger.lost"), Some((true, true, true)));
         assert_eq!(shares("connections.planned"), Some((true, true, false)));
         assert_eq!(shares("setup.duration"), Some((true, false, false)));
+        assert_eq!(shares("recovered_ratio"), Some((false, true, false)));
         assert_eq!(shares("duration"), Some((false, false, true)));
     }
 

@@ -1,6 +1,6 @@
 //! What a wait that was given up, or a delivery that cannot be decided, takes away from a judgement.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::judge::Evidence;
 use super::lookup;
@@ -28,7 +28,7 @@ pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
 pub(crate) fn failure(term: &Term, evidence: &Evidence) -> Option<String> {
     let refused = || lookup::object(&evidence.report, term, &["connections", "failed"]);
     let is_ratio = term.keys == ["recovered_ratio"];
-    settled(evidence).filter(|_| is_ratio && refused().is_none_or(|failed| failed.is_empty()))
+    settled(evidence).filter(|_| is_ratio && refused().is_none_or(Map::is_empty))
 }
 
 /// Waits without which a class of deliveries is not complete.

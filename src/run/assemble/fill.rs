@@ -96,7 +96,7 @@ pub(super) fn errors(
         unexpected: count(&|_| true) + in_next + report.published.unknown - timed_out,
         // A cause without a name is worth looking for wherever it shows.
         unexplained: count(&Failure::is_unexplained)
-            + groups.iter().map(|g| g.reconnect_failures.count(|f| f.is_unexplained())).sum::<u64>(),
+            + groups.iter().map(|g| g.reconnect_failures.count(Failure::is_unexplained)).sum::<u64>(),
     }
 }
 
