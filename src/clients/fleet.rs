@@ -124,6 +124,12 @@ impl Fleet {
         &self.board
     }
 
+    /// The same, for whoever looks at them while the fleet is borrowed otherwise.
+    #[must_use]
+    pub fn board_shared(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
     /// Changes the orders of all subscribers.
     pub fn order(&self, change: impl FnOnce(&mut Orders)) {
         self.orders.send_modify(change);

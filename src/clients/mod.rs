@@ -3,6 +3,7 @@
 //! Start with [`fleet`] (who owns what), then [`shard`] and `subscriber` (one receiving connection), then
 //! [`publisher`], `source` and `link` (what is published, when, and how).
 
+mod barriers;
 pub mod board;
 pub mod failure;
 pub mod fleet;
@@ -11,6 +12,7 @@ pub mod http_link;
 mod in_flight;
 mod link;
 pub mod pace;
+mod probes;
 pub mod publisher;
 mod seats;
 pub mod shard;

@@ -51,7 +51,8 @@ pub(super) fn link_connections(planned: u64, link: &LinkTally) -> Connections {
         established: link.established,
         established_ratio: share(link.established, link.attempted),
         dropped_unexpectedly: link.lost,
-        dropped_by_plan: link.established - link.lost,
+        dropped_by_plan: link.established + link.reconnected - link.lost,
+        reconnected: link.reconnected,
         ..Connections::default()
     };
     add_failures(&mut connections, std::iter::once(&link.failures));
