@@ -96,8 +96,7 @@ impl Selection {
 
 /// Counts as the report states them under the contract of the target.
 pub(super) fn ledger(plan: &Plan, counts: &Counts, receipts: u64, obligations: u64) -> Ledger {
-    let _ = plan;
-    counts.report(receipts, obligations)
+    counts.report(receipts, obligations, plan.target.contract, plan.target.ordered)
 }
 
 /// Latencies of deliveries, and none else.

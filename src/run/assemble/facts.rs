@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use crate::clients::source::{spans, timetable};
 use crate::ledger::{CloseFacts, StreamId, Streams};
 use crate::scenarios::plan::{Pace, Plan};
+use crate::scenarios::target::Contract;
 
 /// What the plan and the publishers know about events that did not arrive.
 pub(super) struct Facts<'a> {
@@ -47,6 +48,10 @@ impl<'a> Facts<'a> {
 impl CloseFacts for Facts<'_> {
     fn ordered(&self) -> bool {
         self.plan.target.ordered
+    }
+
+    fn contract(&self) -> Contract {
+        self.plan.target.contract
     }
 
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {

@@ -119,7 +119,7 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
         ..Report::default()
     };
     let mut cut = GroupTally { cut: 5, dropped_by_plan: 5, ..GroupTally::default() };
-    for failure in [refused, Failure::new(Stage::Confirm, Reason::Timeout)] {
+    for failure in [refused, Failure::new(Stage::Init, Reason::Timeout)] {
         cut.reconnect_failures.add(failure, "");
     }
     let of = |groups: &[GroupTally]| errors(&report, groups, &[], &[]);
@@ -127,7 +127,7 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     assert_eq!(of(&[cut.clone()]), none);
     assert_eq!(
         connections(5, [&cut].into_iter(), None).failed,
-        [("confirm.timeout".to_owned(), 1), ("tcp.refused".to_owned(), 1)].into()
+        [("init.timeout".to_owned(), 1), ("tcp.refused".to_owned(), 1)].into()
     );
     cut.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Io), "");
     assert_eq!(of(&[cut.clone()]), Errors { unexplained: 1, ..none });
