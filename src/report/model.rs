@@ -275,6 +275,10 @@ pub struct Probes {
 pub struct Barriers {
     /// Received.
     pub delivered: u64,
+    /// Whether every subscription that was live at the end received the barrier of each of its streams; `null`: nothing
+    /// was owed, or this is not of the whole run.
+    #[serde(default)]
+    pub complete: Option<bool>,
 }
 
 /// Errors among established connections and operations on them.

@@ -120,7 +120,7 @@ pub(crate) fn sample() -> Report {
             confirmed: 9_998,
             peak_active: Some(9_998),
             probes: Probes { sent: 20_012, delivered: 19_996, missed_after_first: 0 },
-            barriers: Barriers { delivered: 9_998 },
+            barriers: Barriers { delivered: 9_998, complete: Some(true) },
         },
         errors: Errors { ratio: Some(0.0), ..Errors::default() },
         published: Published {

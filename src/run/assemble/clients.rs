@@ -101,7 +101,7 @@ pub(super) fn subscriptions<'a>(
         confirmed: all.confirmed,
         peak_active,
         probes: Probes { sent, delivered: all.probes_delivered, missed_after_first: all.probes_missed },
-        barriers: Barriers { delivered: all.barriers_delivered },
+        barriers: Barriers { delivered: all.barriers_delivered, complete: None },
     }
 }
 

@@ -21,7 +21,7 @@ use crate::scenarios::plan::Plan;
 /// # Errors
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
-    let Round { mut fleet, phases, waves, setup, peak_active, busiest, .. } = round;
+    let Round { mut fleet, phases, waves, setup, peak_active, busiest, barriers_complete, .. } = round;
     let schedule = Schedule::of(plan);
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
     report.connections = connections(
@@ -30,6 +30,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
     report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
+    report.subscriptions.barriers.complete = barriers_complete;
     let due = due(plan, &phases);
     report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
     report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);

@@ -182,7 +182,7 @@ fn what_the_contract_allows_is_said_to_be_allowed() {
 fn barriers_and_reconnects_are_claimed_as_far_as_they_went() {
     let mut report = healthy();
     report.target.ordered = true;
-    report.subscriptions.barriers.delivered = 1_000;
+    report.subscriptions.barriers = Barriers { delivered: 1_000, complete: Some(true) };
     report.ledger.recovered = 7;
     (report.connections.cut, report.connections.recovered) = (500, 500);
     report.latency.reconnect = Some(Latency { max_us: 1_250_000, ..Latency::default() });
@@ -200,6 +200,7 @@ fn barriers_and_reconnects_are_claimed_as_far_as_they_went() {
     assert!(said(&report).contains("and a quiet period after it, as no order is promised: 1,000 arrived"));
 
     report.run.timed_out = ["settle", "barrier", "unsubscribe", "watch"].map(str::to_owned).to_vec();
+    report.subscriptions.barriers.complete = Some(false);
     report.generator.health = Health::Limited;
     (report.connections.recovered, report.connections.dropped_unexpectedly) = (498, 1);
     let said = said(&report);
