@@ -102,9 +102,15 @@ pub(super) fn examples(
     (shown, more)
 }
 
-/// Whether an example of this class shows something that the server may have done wrong.
-pub(super) fn is_serious(class: &str) -> bool {
-    !matches!(class, "late" | "recovered" | "missed_disconnected" | "suppressed" | "unknown_publish")
+/// Whether an example of this class shows something that the server may have done wrong. What our own cuts leave
+/// undecided about their victims is none of it.
+pub(super) fn is_serious(report: &Report, class: &str) -> bool {
+    let bystanders = report.groups.get("bystanders");
+    match class {
+        "late" | "recovered" | "missed_disconnected" | "suppressed" | "unknown_publish" => false,
+        "indeterminate" => bystanders.is_none_or(|group| group.ledger.indeterminate > 0),
+        _ => true,
+    }
 }
 
 /// One delivery with all that it takes to find it in the logs of a server, and the rule that decided.
@@ -142,9 +148,22 @@ mod tests {
             (shown.iter().map(|e| e.class.clone()).collect::<Vec<_>>(), more)
         };
         let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(classes(1, is_serious), (names(&["lost_proven", "duplicated"]), 3));
+        assert_eq!(
+            classes(1, |class| is_serious(&Report::default(), class)),
+            (names(&["lost_proven", "duplicated"]), 3)
+        );
         assert_eq!(classes(1, |_| true), (names(&["lost_proven", "late", "duplicated"]), 3));
         assert_eq!(classes(9, |_| true).1, 0);
+    }
+
+    #[test]
+    fn what_is_undecided_about_victims_alone_is_not_serious() {
+        let mut report = Report::default();
+        assert!(is_serious(&report, "indeterminate") && !is_serious(&report, "missed_disconnected"));
+        report.groups.insert("bystanders".to_owned(), Slice::default());
+        assert!(!is_serious(&report, "indeterminate"));
+        report.groups["bystanders"].ledger.indeterminate = 1;
+        assert!(is_serious(&report, "indeterminate"));
     }
 
     #[test]

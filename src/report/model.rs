@@ -326,7 +326,7 @@ pub struct Ledger {
     pub damaged: u64,
     /// Published while the subscription had no live incarnation.
     pub missed_disconnected: u64,
-    /// Cannot be decided.
+    /// Cannot be decided: in flight when a subscription ended or came back, or its barrier was given up.
     pub indeterminate: u64,
     /// The publish was never acknowledged.
     pub unknown_publish: u64,
@@ -565,7 +565,7 @@ pub struct FaultReport {
     pub planned: u64,
     /// Applications that happened.
     pub applied: u64,
-    /// Applications that could not happen.
+    /// Applications that did not happen: the connection was not open when it was due.
     pub not_applied: u64,
     /// First application.
     pub first_s: Option<f64>,

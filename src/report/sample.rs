@@ -100,7 +100,7 @@ pub(crate) fn sample() -> Report {
             "9,998 subscriptions received one and the same census; the most connections open at one moment were \
              9,998"
                 .to_owned(),
-            "not shown: whether 3 owed deliveries were lost (indeterminate: too close to a boundary to decide)"
+            "not shown: whether 3 owed deliveries were lost (indeterminate: the examples say why)"
                 .to_owned(),
         ],
         setup: Setup { duration_s: Some(6.2) },

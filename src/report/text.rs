@@ -193,7 +193,8 @@ impl<W: Write> Screen<'_, W> {
 
     /// A few deliveries to follow through the logs of the server.
     fn examples(&mut self, report: &Report) -> io::Result<()> {
-        let (shown, more) = disturbed::examples(report, EXAMPLES, disturbed::is_serious);
+        let (shown, more) =
+            disturbed::examples(report, EXAMPLES, |class| disturbed::is_serious(report, class));
         for (i, example) in shown.iter().enumerate() {
             let label = self.style.bold(&pad(if i == 0 { "To follow" } else { "" }, LABEL));
             self.hanging(format!("{label}• "), LABEL + 2, &disturbed::example(example))?;

@@ -159,10 +159,7 @@ fn latency(report: &Report) -> Option<String> {
 fn not_shown(report: &Report) -> Vec<String> {
     let ledger = &report.ledger;
     let counted = [
-        (
-            ledger.indeterminate,
-            "whether {} owed deliveries were lost (indeterminate: too close to a boundary to decide)",
-        ),
+        (ledger.indeterminate, "whether {} owed deliveries were lost (indeterminate: the examples say why)"),
         (
             ledger.unknown_publish,
             "whether {} owed deliveries were lost (their publish was never acknowledged)",

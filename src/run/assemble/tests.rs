@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clients::{connections, recovered_ratio};
-use super::cohorts::{Selection, selections};
+use super::cohorts::{Selection, ledger, selections};
 use super::facts::Facts;
 use super::faults::faults;
 use super::fill::errors;
@@ -16,12 +16,14 @@ use crate::clients::tally::GroupTally;
 use crate::clock::RunClock;
 use crate::inject::{Cut, FaultTally, cohort};
 use crate::ledger::{
-    Config, Found, GroupShape, Kind, ShardLedger, StreamId, Streams, SubscriptionShape, Token, Totals,
+    Class, Config, Counts, Found, GroupShape, Kind, ReceiptClass, ShardLedger, StreamId, Streams,
+    SubscriptionShape, Token, Totals,
 };
 use crate::metrics::LatencySet;
-use crate::report::model::{Connections, Errors, FaultReport, Published, Report, Slice};
+use crate::report::model::{Connections, Errors, FaultReport, Ledger, Published, Report, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Fault, FaultKind, Plan, Stagger, Terminate};
+use crate::scenarios::target::Contract;
 
 const TWO_GROUPS: &str = r#"
     [scenarios.two]
@@ -134,6 +136,36 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
     let first = Errors { ratio: Some(0.01), timeout: 1, unexpected: 1, unexplained: 1 };
     assert_eq!(of(&[cut]), first);
+}
+
+#[test]
+fn the_contract_decides_what_fails_and_never_what_is_counted() {
+    let mut counts = Counts::default();
+    counts.reordered = 16;
+    for class in [Class::LostProven, Class::MissedDisconnected, Class::MissedDisconnected] {
+        counts.add(class);
+    }
+    (0..8).for_each(|_| counts.add_receipt(ReceiptClass::Duplicated));
+    counts.add_receipt(ReceiptClass::Phantom);
+    let under = |contract, ordered| {
+        let mut plan = plan();
+        (plan.target.contract, plan.target.ordered) = (contract, ordered);
+        let stated = ledger(&plan, &counts, counts.receipts(), counts.obligations());
+        let failures = (stated.lost, stated.strange);
+        (failures, Ledger { lost: 0, strange: 0, ..stated })
+    };
+    let (_, counted) = under(Contract::AtMostOnce, true);
+    let table = [
+        (Contract::AtMostOnce, true, (1, 25)),
+        (Contract::AtMostOnce, false, (1, 9)),
+        (Contract::AtLeastOnce, true, (3, 17)),
+        (Contract::AtLeastOnce, false, (3, 1)),
+        (Contract::ExactlyOnce, true, (3, 25)),
+        (Contract::ExactlyOnce, false, (3, 9)),
+    ];
+    for (contract, ordered, failures) in table {
+        assert_eq!(under(contract, ordered), (failures, counted.clone()), "{contract:?} {ordered}");
+    }
 }
 
 /// Seven subscriptions on one channel; one event in each phase, the second of which only bystanders receive.

@@ -110,7 +110,7 @@ fn claims_say_what_was_shown_and_what_was_not() {
             "990 subscriptions received one and the same census; the most connections open at one moment were 995",
             "99 % of 100 deliveries took at most 50 ms from when their event was due; our own processing adds up to \
              900 µs",
-            "not shown: whether 4 owed deliveries were lost (indeterminate: too close to a boundary to decide)",
+            "not shown: whether 4 owed deliveries were lost (indeterminate: the examples say why)",
             "not shown: whether 2 owed deliveries were lost (their publish was never acknowledged)",
             "not shown: whether the server's own counts agree (they were not available)",
             "not shown: what the server needs (its process could not be observed)",
