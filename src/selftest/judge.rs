@@ -6,9 +6,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::rows::{Asked, Found, Row, Stage};
+use super::rows::{Asked, Found, PUBLISHERS, Row, Stage};
 use super::truth::Truth;
-use crate::report::model::{Judgement, Report, Slice, Verdict};
+use crate::report::model::{Judgement, Ledger, Report, Slice, Verdict};
+use crate::report::style::word;
 
 /// Everything in a ledger that a delivery, or a message, may become besides arriving as it should.
 const WRONG: [&str; 17] = [
@@ -65,7 +66,7 @@ pub struct Finding {
 
 /// Judges the run of a stage whose defects were planted: a line for each row, and whatever belongs to none.
 #[must_use]
-pub fn planted(stage: &Stage, report: &Report, truths: &[Truth]) -> (Vec<Line>, Vec<String>) {
+pub(super) fn planted(stage: &Stage, report: &Report, truths: &[Truth]) -> (Vec<Line>, Vec<String>) {
     let mut told = truths.iter();
     let lines = stage.rows.iter().map(|row| {
         let truth = row.kind.and_then(|_| told.next());
@@ -81,7 +82,7 @@ pub fn planted(stage: &Stage, report: &Report, truths: &[Truth]) -> (Vec<Line>, 
 
 /// The false alarms of an honest server.
 #[must_use]
-pub fn alarms(stage: &Stage, report: &Report) -> Vec<String> {
+pub(super) fn alarms(stage: &Stage, report: &Report) -> Vec<String> {
     let mut alarms = Vec::new();
     for judged in report.expectations.iter().chain(&report.reached) {
         if !matches!(judged.verdict, Verdict::Pass | Verdict::NotApplicable) {
@@ -90,7 +91,10 @@ pub fn alarms(stage: &Stage, report: &Report) -> Vec<String> {
         }
     }
     for row in stage.rows.iter().filter(|row| row.group.is_some()) {
-        let strange = strange(stage, row, &report.groups[row.name], &[]);
+        let strange = match report.groups.get(row.name) {
+            Some(slice) => strange(stage, row, slice, &[]),
+            None => vec!["the report does not know its clients".to_owned()],
+        };
         alarms.extend(strange.into_iter().map(|what| format!("{}: {what}", row.name)));
     }
     alarms.extend(unexpected_waits(report, &[]));
@@ -171,9 +175,7 @@ fn figure(found: Found, row: &Row, report: &Report, truth: &Truth, wrong: &mut V
     let (expected, number) = match found {
         Found::Ledger(class) => (truth.planted, ledger(class)),
         Found::LedgerByDelivery(class) => (truth.deliveries, ledger(class)),
-        Found::Dropped => {
-            (truth.planted, slice.map_or(0, |slice| slice.connections.dropped_unexpectedly))
-        }
+        Found::Dropped => (truth.planted, slice.map_or(0, |slice| slice.connections.dropped_unexpectedly)),
         Found::Failed(name) => {
             let failed = slice.and_then(|slice| slice.connections.failed.get(name));
             (truth.planted, failed.copied().unwrap_or(0))
@@ -205,8 +207,9 @@ fn off(report: &Report, name: &str) -> Option<i64> {
 /// Everything that is not right about the clients of a row and is not among what `found` looks at.
 fn strange(stage: &Stage, row: &Row, slice: &Slice, found: &[Found]) -> Vec<String> {
     let mut strange = Vec::new();
-    let looked_at =
-        |class: &str| found.iter().any(|f| matches!(f, Found::Ledger(c) | Found::LedgerByDelivery(c) if *c == class));
+    let looked_at = |class: &str| {
+        found.iter().any(|f| matches!(f, Found::Ledger(c) | Found::LedgerByDelivery(c) if *c == class))
+    };
     for class in WRONG.into_iter().filter(|class| !looked_at(class) && !row.usual.contains(class)) {
         match count(&slice.ledger, class) {
             0 => {}
@@ -219,14 +222,73 @@ fn strange(stage: &Stage, row: &Row, slice: &Slice, found: &[Found]) -> Vec<Stri
         strange.push(format!("{dropped} connections dropped unexpectedly"));
     }
     for (name, number) in &slice.connections.failed {
-        if !found.contains(&Found::Failed(match_name(name))) {
+        if !found.iter().any(|f| matches!(f, Found::Failed(n) if n == name)) {
             strange.push(format!("{number} {name} that nothing was planted for"));
         }
     }
     let owed = row.group.map_or(0, |group| u64::from(group.subscriptions)) * stage.owed_each();
-    let owed = if stage.one_channel { owed * 1 } else { owed };
     if !ends && slice.ledger.obligations != owed {
         strange.push(format!("{} deliveries owed, not {owed}", slice.ledger.obligations));
     }
     strange
+}
+
+/// What is wrong with the run of a stage and belongs to none of its rows.
+fn beside(stage: &Stage, report: &Report) -> Vec<String> {
+    let found: Vec<Found> = stage.rows.iter().flat_map(|row| row.found.iter().copied()).collect();
+    let mut strays = unexpected_waits(report, stage.waits);
+    strays.extend(wrong_checks(report, &found));
+    strays.extend(publishing(report, &found));
+    let gravest = stage.rows.iter().map(|row| row.verdict).max().unwrap_or_default();
+    if report.verdict < gravest {
+        strays.push(format!("the whole run is {}, not {}", word(report.verdict), word(gravest)));
+    }
+    strays
+}
+
+/// Waits that were given up although nothing planted keeps anything from coming.
+fn unexpected_waits(report: &Report, expected: &[&str]) -> Vec<String> {
+    let given_up = report.run.timed_out.iter().filter(|wait| !expected.contains(&wait.as_str()));
+    given_up.map(|wait| format!("the {wait} deadline passed")).collect()
+}
+
+/// The server's figures that do not agree with ours.
+fn wrong_checks(report: &Report, found: &[Found]) -> Vec<String> {
+    let Some(stats) = &report.server_stats else { return vec!["the server told no figures".to_owned()] };
+    let planted =
+        |name: &str| found.iter().any(|f| matches!(f, Found::Gauge(n) | Found::Off(n, _) if *n == name));
+    let wrong = stats.checks.iter().filter(|check| check.verdict != Verdict::Pass && !planted(&check.name));
+    wrong
+        .map(|check| {
+            let server = check.server.map_or("nothing".to_owned(), |server| server.to_string());
+            format!("the server's `{}` is {server}, not {}", check.name, check.client)
+        })
+        .collect()
+}
+
+/// What is wrong with publishing.
+fn publishing(report: &Report, found: &[Found]) -> Vec<String> {
+    let published = &report.published;
+    let unknown = if found.contains(&Found::Unacknowledged) { 0 } else { published.unknown };
+    let lost = report.groups.get(PUBLISHERS).map_or(0, |group| group.connections.dropped_unexpectedly);
+    let figures = [
+        (unknown, "events never acknowledged"),
+        (published.failed, "events refused"),
+        (published.attempted.saturating_sub(published.sent), "events never sent"),
+        (lost, "publishing connections lost"),
+    ];
+    let wrong = figures.into_iter().filter(|(number, _)| *number > 0);
+    wrong.map(|(number, what)| format!("{number} {what}")).collect()
+}
+
+/// A figure of a ledger by its name in the report.
+fn count(ledger: &Ledger, class: &str) -> u64 {
+    let figures = serde_json::to_value(ledger).expect("a ledger is plain data");
+    figures.get(class).and_then(Value::as_u64).expect("a class of the ledger")
+}
+
+fn misjudged(judged: Option<&Judgement>, expected: Verdict) -> String {
+    let Some(judged) = judged else { return "its condition was not judged".to_owned() };
+    let why = judged.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+    format!("its condition is {}{why}, not {}", word(judged.verdict), word(expected))
 }

@@ -27,6 +27,8 @@ pub struct Stage {
     pub payload: &'static str,
     /// Further lines of the scenario, TOML.
     pub more: &'static str,
+    /// Waits that its defects must make end without what was waited for.
+    pub waits: &'static [&'static str],
     /// What is planted.
     pub rows: Vec<Row>,
 }
@@ -132,7 +134,8 @@ impl Row {
 
     /// Clients that nothing is planted for: whatever is found of them is a false alarm.
     fn honest(expect: &'static str) -> Self {
-        Self { kind: None, asked: Asked::Times(0), verdict: Verdict::Pass, ..Self::of("honest", "") }.by(expect)
+        Self { kind: None, asked: Asked::Times(0), verdict: Verdict::Pass, ..Self::of("honest", "") }
+            .by(expect)
     }
 
     fn kind(self, kind: &'static str) -> Self {
@@ -177,6 +180,9 @@ impl Row {
 pub fn stages() -> Vec<Stage> {
     vec![deliveries(), lives(), counts(), slow(), leak_per_connection(), leak_per_event(), slowdown()]
 }
+
+/// The group that publishes.
+pub const PUBLISHERS: &str = "feed";
 
 /// Stands in parameters for an event of a run that never was.
 pub const OLD_RUN: &str = "{old-run}";
@@ -254,6 +260,7 @@ timeouts = { quiet = "1s", cool-down = "500ms" }
 faults.cut = { on = "duplicate-on-reconnect", phase = "after", start = "500ms", terminate = { how = "reset" } }
 reached.cut = "faults.cut.applied / faults.cut.planned == 100%"
 "#,
+        waits: &[],
         rows,
     }
 }
@@ -321,6 +328,7 @@ fn lives() -> Stage {
 deadline = "2s"
 timeouts = { operation = "2s", drain = "4s", quiet = "1s", cool-down = "500ms" }
 "#,
+        waits: &["barrier", "unsubscribe"],
         rows,
     }
 }
@@ -328,11 +336,7 @@ timeouts = { operation = "2s", drain = "4s", quiet = "1s", cool-down = "500ms" }
 /// The server's own statistics, wrong.
 fn counts() -> Stage {
     let wrong = |name, parameters, figure| {
-        Row::of(name, parameters)
-            .kind("miscount")
-            .of_the_server()
-            .asked(Asked::Times(1))
-            .found([figure])
+        Row::of(name, parameters).kind("miscount").of_the_server().asked(Asked::Times(1)).found([figure])
     };
     let rows = vec![
         wrong("miscount-published", "counter=published,by=-17", Found::Off("published", -17))
@@ -341,8 +345,12 @@ fn counts() -> Stage {
             .by("server_stats.delivered.error_ratio <= 1%"),
         wrong("miscount-connections", "counter=connections,by=1", Found::Off("connections after close", 1))
             .by("server_stats.gauges.error_ratio == 0%"),
-        wrong("miscount-subscriptions", "counter=subscriptions,by=2", Found::Off("subscriptions after close", 2))
-            .by("server_stats.gauges.error_ratio == 0%"),
+        wrong(
+            "miscount-subscriptions",
+            "counter=subscriptions,by=2",
+            Found::Off("subscriptions after close", 2),
+        )
+        .by("server_stats.gauges.error_ratio == 0%"),
         Row::honest("honest.ledger.lost == 0"),
     ];
     Stage {
@@ -357,6 +365,7 @@ fn counts() -> Stage {
         more: r#"
 timeouts = { quiet = "1s", cool-down = "500ms" }
 "#,
+        waits: &[],
         rows,
     }
 }
@@ -382,6 +391,7 @@ fn slow() -> Stage {
         more: r#"
 timeouts = { quiet = "1s", cool-down = "500ms" }
 "#,
+        waits: &[],
         rows,
     }
 }
@@ -436,6 +446,7 @@ fn leak(rows: Vec<Row>) -> Stage {
 rounds = 3
 timeouts = { quiet = "1s", cool-down = "2s" }
 "#,
+        waits: &[],
         rows,
     }
 }
@@ -461,6 +472,7 @@ fn slowdown() -> Stage {
         more: r#"
 timeouts = { quiet = "1s", cool-down = "500ms" }
 "#,
+        waits: &[],
         rows,
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::rows::{OLD_RUN, Row, Stage};
+use super::rows::{OLD_RUN, PUBLISHERS, Row, Stage};
 use super::truth::{self, Truth, TruthError};
 use crate::ledger::{Kind, Token};
 use crate::report::model::Report;
@@ -101,11 +101,12 @@ impl Stage {
             true => line(format_args!("channels = 1")),
             false => line(format_args!("channels = \"own\"")),
         }
-        let phases: Vec<String> = self.phases.iter().map(|phase| format!("{{ name = \"{phase}\" }}")).collect();
+        let phases: Vec<String> =
+            self.phases.iter().map(|phase| format!("{{ name = \"{phase}\" }}")).collect();
         line(format_args!("phases = [{}]", phases.join(", ")));
         let (rate, payload, events) = (self.rate, self.payload, self.each * u64::from(self.channels()));
         line(format_args!(
-            "publishers.feed = {{ rate = \"{rate}\", events = {events}, payload = \"{payload}\" }}"
+            "publishers.{PUBLISHERS} = {{ rate = \"{rate}\", events = {events}, payload = \"{payload}\" }}"
         ));
         for row in &self.rows {
             if let Some(group) = row.group {
@@ -144,7 +145,10 @@ impl Stage {
     #[must_use]
     pub fn arguments(&self, server: Server, seed: u64) -> Vec<String> {
         let defects = self.planted().filter(|_| server == Server::Planted);
-        defects.filter_map(|row| self.defect(row, seed)).flat_map(|text| ["--defect".to_owned(), text]).collect()
+        defects
+            .filter_map(|row| self.defect(row, seed))
+            .flat_map(|text| ["--defect".to_owned(), text])
+            .collect()
     }
 
     /// The plan, made of the scenario's text as any other.
@@ -181,7 +185,8 @@ impl Stage {
         progress: &mut Progress,
     ) -> Result<Option<Ran>, StageError> {
         let plan = Arc::new(self.plan(server, seed)?);
-        let starting = Reference::of_this_program(&self.arguments(server, seed));
+        let arguments = self.arguments(server, seed);
+        let starting = Reference::of_this_program(&arguments);
         let Some(reference) = stop.run_until_cancelled(starting).await else { return Ok(None) };
         let reference = reference?;
         let settings = Settings::default();
@@ -252,7 +257,8 @@ mod tests {
     #[test]
     fn every_scenario_is_valid_and_its_groups_are_where_the_defects_are() {
         for stage in stages() {
-            let plan = stage.plan(Server::Planted, 3).unwrap_or_else(|error| panic!("{}: {error}", stage.name));
+            let plan =
+                stage.plan(Server::Planted, 3).unwrap_or_else(|error| panic!("{}: {error}", stage.name));
             assert_eq!(plan.seed, 3, "{}", stage.name);
             for group in &plan.subscribers {
                 let row = stage.rows.iter().find(|row| row.name == group.name).expect("a row for each group");

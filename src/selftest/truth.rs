@@ -55,7 +55,7 @@ pub enum TruthError {
 ///
 /// # Errors
 /// If there is no answer, or none that can be read.
-pub async fn ask(url: &Uri) -> Result<Vec<Truth>, TruthError> {
+pub(super) async fn ask(url: &Uri) -> Result<Vec<Truth>, TruthError> {
     tokio::time::timeout(WITHIN, get(url)).await.map_err(|_| TruthError::Late)?
 }
 
