@@ -6,3 +6,4 @@ pub(crate) mod binary;
 pub(crate) mod hub;
 pub(crate) mod optional;
 pub(crate) mod proc;
+pub(crate) mod reference;
