@@ -9,6 +9,7 @@ use stressctl::ledger::{
     Class, CloseFacts, Counts, End, Found, GroupShape, Kind, Receipt, ReceiptClass, Roster, ShardLedger,
     StreamId, Streams, SubscriptionShape, Token, Totals, sums,
 };
+use stressctl::scenarios::target::Contract;
 
 const RUN: u32 = 9;
 const DEADLINE_NS: u64 = 50;
@@ -170,7 +171,8 @@ impl Model {
         let later = self.received.keys().any(|(s, t, seq)| (*s, *t) == (sub, stream) && *seq > token.seq);
         self.reordered += u64::from(later);
         self.received.insert(key, (self.lives[sub].len(), late));
-        if let Some(life) = self.lives[sub].last_mut() {
+        if let Some(life) = self.lives[sub].last_mut().filter(|life| life.owed.contains(&(stream, token.seq)))
+        {
             let highest = life.highest.entry(stream).or_default();
             *highest = (*highest).max(token.seq);
         }
@@ -235,6 +237,10 @@ fn due_ns(seq: u64) -> u64 {
 impl CloseFacts for Model {
     fn ordered(&self) -> bool {
         self.ordered
+    }
+
+    fn contract(&self) -> Contract {
+        Contract::AtMostOnce
     }
 
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {
@@ -302,7 +308,12 @@ impl Both {
                 self.model.confirm(sub);
             }
             Step::End { sub, how } => {
+                let live = self.ledger.is_live(sub);
                 self.ledger.end(sub, how);
+                self.ledger.leave(sub);
+                if live && how == End::Unsubscribed {
+                    self.ledger.unsubscribe_answered(sub);
+                }
                 self.model.end(sub, how);
             }
             Step::Quiet => {
@@ -376,7 +387,7 @@ proptest! {
         }
         prop_assert_eq!(all.reordered, model.reordered);
         prop_assert_eq!(obligations, model.obligations);
-        prop_assert_eq!(totals.lost_by_due.values().sum::<u64>(), all.lost());
+        prop_assert_eq!(totals.lost_by_due.values().sum::<u64>(), all.lost(Contract::AtMostOnce));
         prop_assert_eq!(sums(&all, totals.receipts(), obligations), Ok(()));
     }
 }

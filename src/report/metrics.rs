@@ -59,7 +59,7 @@ fn collect() -> Vec<Metric> {
     let group = scalars::<Slice>();
     let phase = scalars::<PhaseReport>();
     let mut metrics: Vec<Metric> = Vec::new();
-    for (keys, word) in run.iter().chain(&phase) {
+    for (keys, word) in run.iter().chain(&phase).chain(&group) {
         let path = path_of(keys);
         let described = |part: &str| path == part || path.starts_with(&format!("{part}."));
         if NOT_MEASURED.iter().any(|part| described(part)) || metrics.iter().any(|m| m.keys == *keys) {
@@ -207,6 +207,7 @@ mod tests {
         assert_eq!(shares("connections.planned"), Some((true, true, false)));
         assert_eq!(shares("setup.duration"), Some((true, false, false)));
         assert_eq!(shares("duration"), Some((false, false, true)));
+        assert_eq!(shares("recovered_ratio"), Some((false, true, false)));
     }
 
     #[test]

@@ -317,7 +317,7 @@ pub struct Ledger {
     pub lost_presumed: u64,
     /// A memory cap was hit.
     pub unverified: u64,
-    /// `lost_proven + lost_presumed`.
+    /// `lost_proven + lost_presumed`, and `missed_disconnected` unless the contract is `at-most-once`.
     pub lost: u64,
     /// Event messages received, counted by the decoder.
     pub receipts: u64,
@@ -337,7 +337,8 @@ pub struct Ledger {
     pub misrouted: u64,
     /// Arrived after the unsubscribe was answered or drained.
     pub after_unsubscribe: u64,
-    /// `duplicated + reordered + phantom + misrouted + after_unsubscribe`.
+    /// `phantom + misrouted + after_unsubscribe`, `duplicated` unless the contract is `at-least-once`, and `reordered` if
+    /// order is promised.
     pub strange: u64,
     /// A few of each class, to follow.
     pub examples: Vec<Example>,
@@ -433,6 +434,8 @@ pub struct Slice {
     pub ledger: Ledger,
     /// Latencies.
     pub latency: Latencies,
+    /// Connections that came back with every subscription proved / connections that ended during the run; null: none ended.
+    pub recovered_ratio: Option<f64>,
 }
 
 /// One phase.

@@ -9,6 +9,7 @@ use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::{LinkTally, PublishTally};
 use crate::clients::source::{spans, timetable};
 use crate::clients::tally::{Failures, GroupTally};
+use crate::inject::cohort;
 use crate::ledger::{CloseFacts, StreamId, Streams, SumError, Totals, sums};
 use crate::metrics::LatencySet;
 use crate::report::model::{
@@ -16,6 +17,7 @@ use crate::report::model::{
     Subscriptions, WaveMemory, Waves,
 };
 use crate::scenarios::plan::{Pace, Plan, PublisherGroup};
+use crate::scenarios::target::Contract;
 
 /// A generator whose events are sent this late, or whose loop wakes up this late, does not keep its own schedule.
 const LATE_US: u64 = 100_000;
@@ -32,16 +34,17 @@ const FAILURE_NAMES: usize = 64;
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
     let Round { fleet, phases, waves, setup, peak_active, busiest, .. } = round;
+    let groups: Vec<GroupTally> = fleet.groups.chunks(2).map(together).collect();
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
     report.connections = connections(
         plan.subscriber_connections().into(),
-        fleet.groups.iter(),
+        groups.iter(),
         Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
     );
-    report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
+    report.subscriptions = subscriptions(plan, groups.iter(), Some(peak_active), &fleet.board);
     let due = due(plan, &phases);
     report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
-    report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
+    report.errors = errors(report, &groups, &fleet.publisher.links, &fleet.publisher.groups);
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
     report.latency = latencies(&fleet.latency, Some(&fleet.publisher.latency));
@@ -56,22 +59,24 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         unacked: fleet.publisher.unacked.iter().copied().collect(),
     };
     let obligations = fleet.board.obligations.load(std::sync::atomic::Ordering::Relaxed);
-    let mut totals = Totals::new(plan.subscribers.len(), plan.phases.len());
+    let mut totals = Totals::new(2 * plan.subscribers.len(), plan.phases.len());
     for ledger in fleet.ledgers {
         totals += ledger.close(&facts);
     }
-    report.ledger = totals.all().report(totals.receipts(), obligations);
+    let (contract, ordered) = (plan.target.contract, plan.target.ordered);
+    report.ledger = totals.all().report(totals.receipts(), obligations, contract, ordered);
     report.ledger.examples = totals.examples().cloned().collect();
     let tallies = &fleet.publisher.groups;
     report.groups.clear();
     for (index, group) in plan.subscribers.iter().enumerate() {
-        let one = std::iter::once(&fleet.groups[index]);
-        let delivered = fleet.latency.slice(|cohort, _| cohort == index);
-        let counts = totals.group(index);
+        let one = std::iter::once(&groups[index]);
+        let delivered = fleet.latency.slice(|cohort, _| cohort / 2 == index);
+        let mut counts = totals.group(cohort(index, false));
+        counts += &totals.group(cohort(index, true));
         let slice = Slice {
             connections: connections(group.connections.into(), one.clone(), None),
             subscriptions: subscriptions(plan, one, None, &fleet.board),
-            ledger: counts.report(counts.receipts(), counts.obligations()),
+            ledger: counts.report(counts.receipts(), counts.obligations(), contract, ordered),
             latency: deliver_only(&delivered),
             ..Slice::default()
         };
@@ -89,6 +94,13 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.phases = phase_reports(plan, &phases, tallies, &due, &totals, &fleet.latency);
     fill_timeline(report, &totals);
     sums(&totals.all(), totals.receipts(), obligations)
+}
+
+/// Bystanders and victims of one group.
+fn together(cohorts: &[GroupTally]) -> GroupTally {
+    let mut group = GroupTally::default();
+    cohorts.iter().for_each(|one| group += one);
+    group
 }
 
 fn connections<'a>(
@@ -126,7 +138,8 @@ fn link_connections(planned: u64, link: &LinkTally) -> Connections {
         established: link.established,
         established_ratio: share(link.established, link.attempted),
         dropped_unexpectedly: link.lost,
-        dropped_by_plan: link.established - link.lost,
+        dropped_by_plan: link.established + link.reconnected - link.lost,
+        reconnected: link.reconnected,
         ..Connections::default()
     };
     add_failures(&mut connections, std::iter::once(&link.failures));
@@ -290,7 +303,12 @@ fn phase_reports(
             end_s,
             duration_s: end_s - start_s,
             published: published(tallies.iter().zip(due).map(|(group, due)| (&group[index], due[index]))),
-            ledger: counts.report(counts.receipts(), counts.obligations()),
+            ledger: counts.report(
+                counts.receipts(),
+                counts.obligations(),
+                plan.target.contract,
+                plan.target.ordered,
+            ),
             latency: deliver_only(&latency.slice(|_, phase| phase == index)),
             ..PhaseReport::default()
         }
@@ -368,6 +386,10 @@ impl Facts<'_> {
 impl CloseFacts for Facts<'_> {
     fn ordered(&self) -> bool {
         self.plan.target.ordered
+    }
+
+    fn contract(&self) -> Contract {
+        self.plan.target.contract
     }
 
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {
