@@ -256,8 +256,9 @@ fn selftest(args: &SelftestArgs, color: Color) -> anyhow::Result<u8> {
     let result = event_loop()?.block_on(async {
         let stop = Stop::new();
         let signals = Signals::listen().context("cannot listen for signals")?;
-        let quiet = args.output == Output::Quiet;
-        let work = selftest::run(&wish, &stop, || if quiet { Progress::hidden() } else { progress(color) });
+        // A line for each run is enough where nothing can be redrawn.
+        let drawn = || if io::stderr().is_terminal() { progress(color) } else { Progress::hidden() };
+        let work = selftest::run(&wish, &stop, say, drawn);
         let obey = signals.obey(&stop, |heard| match heard {
             Heard::Stopping => say("stopping: what has been found so far is printed within seconds"),
             Heard::Hurrying => say("leaving at once"),

@@ -181,7 +181,7 @@ fn figure(found: Found, row: &Row, report: &Report, truth: &Truth, wrong: &mut V
             (truth.planted, failed.copied().unwrap_or(0))
         }
         Found::Unacknowledged => (truth.planted, report.published.unknown),
-        Found::Gauge(name) => {
+        Found::Surplus(name) => {
             let off = off(report, name).unwrap_or(0);
             (truth.planted, u64::try_from(off).unwrap_or(0))
         }
@@ -256,7 +256,7 @@ fn unexpected_waits(report: &Report, expected: &[&str]) -> Vec<String> {
 fn wrong_checks(report: &Report, found: &[Found]) -> Vec<String> {
     let Some(stats) = &report.server_stats else { return vec!["the server told no figures".to_owned()] };
     let planted =
-        |name: &str| found.iter().any(|f| matches!(f, Found::Gauge(n) | Found::Off(n, _) if *n == name));
+        |name: &str| found.iter().any(|f| matches!(f, Found::Surplus(n) | Found::Off(n, _) if *n == name));
     let wrong = stats.checks.iter().filter(|check| check.verdict != Verdict::Pass && !planted(&check.name));
     wrong
         .map(|check| {
@@ -292,3 +292,7 @@ fn misjudged(judged: Option<&Judgement>, expected: Verdict) -> String {
     let why = judged.why.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
     format!("its condition is {}{why}, not {}", word(judged.verdict), word(expected))
 }
+
+#[cfg(test)]
+#[path = "judge_tests.rs"]
+mod tests;

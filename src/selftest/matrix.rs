@@ -90,7 +90,9 @@ impl Matrix {
     pub fn outcome(&self) -> Outcome {
         let invalid =
             self.stages.iter().any(|stage| stage.invalid) || self.honest.iter().any(|honest| honest.invalid);
-        match (invalid, self.is_exact(), self.interrupted) {
+        // Nothing planted, nothing proved.
+        let cut_short = self.interrupted || self.stages.is_empty();
+        match (invalid, self.is_exact(), cut_short) {
             (true, _, _) => Outcome::Internal,
             (false, false, _) => Outcome::Failed,
             (false, true, true) => Outcome::Inconclusive,
@@ -133,10 +135,10 @@ impl Line {
     }
 }
 
-/// Columns; together with the spaces between them 92.
-const DEFECT: usize = 24;
+/// Columns; with the spaces between them and the last one 100.
+const DEFECT: usize = 23;
 const NUMBER: usize = 7;
-const CLASS: usize = 24;
+const CLASS: usize = 25;
 const VERDICT: usize = 12;
 
 struct Page {
@@ -219,18 +221,10 @@ impl Page {
         self.line("");
         self.line(&self.style.bold("the same without any defect"));
         for run in honest {
-            let name = format!("{}, seed {}", run.stage, run.seed);
-            let alarms = run.alarms.len().to_string();
+            let (alarms, seed) = (run.alarms.len().to_string(), format!("seed {}", run.seed));
+            let verdict = if run.alarms.is_empty() { "pass" } else { "" };
             let end = self.ending(run.alarms.is_empty());
-            self.row([
-                &name,
-                "0",
-                &alarms,
-                "–",
-                "pass",
-                if run.alarms.is_empty() { "pass" } else { "" },
-                &end,
-            ]);
+            self.row([&run.stage, "0", &alarms, &seed, "pass", verdict, &end]);
             for alarm in &run.alarms {
                 self.wrapped("    ", alarm);
             }

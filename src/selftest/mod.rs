@@ -52,11 +52,17 @@ pub enum SelftestError {
     Write(#[from] json::JsonError),
 }
 
-/// Runs every stage with its defects and without. A selftest that is stopped still returns what it found.
+/// Runs every stage with its defects and without, and tells what begins. A selftest that is stopped still returns what
+/// it found.
 ///
 /// # Errors
 /// If a stage could not be run.
-pub async fn run(wish: &Wish, stop: &Stop, progress: impl Fn() -> Progress) -> Result<Matrix, SelftestError> {
+pub async fn run(
+    wish: &Wish,
+    stop: &Stop,
+    tell: impl Fn(&str),
+    progress: impl Fn() -> Progress,
+) -> Result<Matrix, SelftestError> {
     let began = clock::now();
     let mut matrix = Matrix::new(wish.seed);
     let stages: Vec<Stage> = stages().into_iter().filter(|stage| wish.long || !stage.long).collect();
@@ -93,38 +99,43 @@ pub async fn run(wish: &Wish, stop: &Stop, progress: impl Fn() -> Progress) -> R
     Ok(matrix)
 }
 
-/// One run; `None`: the selftest is stopping, and what a run that was cut short shows is no evidence.
-async fn one(
-    stage: &Stage,
+/// One run of a stage.
+struct Run<'a> {
+    stage: &'a Stage,
     server: Server,
     seed: u64,
-    wish: &Wish,
-    stop: &Stop,
-    progress: &mut Progress,
-) -> Result<Option<Ran>, SelftestError> {
-    if stop.is_stopping() {
-        return Ok(None);
-    }
-    let defects = stage.planted().filter(|_| server == Server::Planted).count();
-    progress.note(&format!("{}: {}", stage.run_name(server, seed), planting(defects)));
-    // Each run has its own reasons to stop; only the user stops them all.
-    let own = Stop::new();
-    let ran = tokio::select! {
-        biased;
-        ran = stage.run(server, seed, &own, progress) => ran?,
-        never = own.follow(stop) => match never {},
-    };
-    if let (Some(ran), Some(dir)) = (&ran, &wish.out) {
-        json::write(dir, &ran.report)?;
-    }
-    Ok(ran.filter(|_| !stop.is_stopping()))
 }
 
-fn planting(defects: usize) -> String {
-    match defects {
-        0 => "no defect".to_owned(),
-        1 => "1 defect".to_owned(),
-        defects => format!("{defects} defects together"),
+impl Run<'_> {
+    /// What begins, for whoever waits.
+    fn about(&self) -> String {
+        let defects = self.stage.planted().filter(|_| self.server == Server::Planted).count();
+        let defects = match defects {
+            0 => "no defect".to_owned(),
+            1 => "1 defect".to_owned(),
+            defects => format!("{defects} defects together"),
+        };
+        format!("{}: {defects}", self.stage.run_name(self.server, self.seed))
+    }
+
+    /// Runs it; `None`: the selftest is stopping, and what a run that was cut short shows is no evidence.
+    async fn once(
+        &self,
+        wish: &Wish,
+        stop: &Stop,
+        progress: &mut Progress,
+    ) -> Result<Option<Ran>, SelftestError> {
+        // Each run has its own reasons to stop; only the user stops them all.
+        let own = Stop::new();
+        let ran = tokio::select! {
+            biased;
+            ran = self.stage.run(self.server, self.seed, &own, progress) => ran?,
+            never = own.follow(stop) => match never {},
+        };
+        if let (Some(ran), Some(dir)) = (&ran, &wish.out) {
+            json::write(dir, &ran.report)?;
+        }
+        Ok(ran.filter(|_| !stop.is_stopping()))
     }
 }
 
