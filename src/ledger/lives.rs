@@ -160,6 +160,10 @@ impl Lives {
             *self.edge_mut(sub, slot) = Edge { soft, hard: first };
         }
         let now = &mut self.now[sub];
+        if joined && let Some(life) = self.past.get_mut(now.past as usize) {
+            // The first life of a membership is owed nothing from before it, however it was asked for.
+            life.flushed_ns = NEVER;
+        }
         *now = Now { past: now.past, standing: Standing::Live, joined, lived_on: false, renewing: false };
     }
 
