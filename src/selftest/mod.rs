@@ -66,10 +66,10 @@ pub async fn run(
     let began = clock::now();
     let mut matrix = Matrix::new(wish.seed);
     let stages: Vec<Stage> = stages().into_iter().filter(|stage| wish.long || !stage.long).collect();
-    for stage in &stages {
-        let Some(ran) = one(stage, Server::Planted, wish.seed, wish, stop, &mut progress()).await? else {
-            break;
-        };
+    for stage in stages.iter().take_while(|_| !stop.is_stopping()) {
+        let run = Run { stage, server: Server::Planted, seed: wish.seed };
+        tell(&run.about());
+        let Some(ran) = run.once(wish, stop, &mut progress()).await? else { break };
         let (lines, strays) = judge::planted(stage, &ran.report, &ran.truths);
         matrix.stages.push(Planted {
             stage: stage.name.to_owned(),
@@ -81,10 +81,10 @@ pub async fn run(
         });
     }
     for seed in 1..=wish.seeds {
-        for stage in &stages {
-            let Some(ran) = one(stage, Server::Honest, seed, wish, stop, &mut progress()).await? else {
-                break;
-            };
+        for stage in stages.iter().take_while(|_| !stop.is_stopping()) {
+            let run = Run { stage, server: Server::Honest, seed };
+            tell(&run.about());
+            let Some(ran) = run.once(wish, stop, &mut progress()).await? else { break };
             matrix.honest.push(Honest {
                 stage: stage.name.to_owned(),
                 seed,
