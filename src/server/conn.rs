@@ -76,6 +76,8 @@ pub(crate) struct Conn {
     since: Cell<Instant>,
     /// Whether the last read left nothing in the socket.
     drained: Cell<bool>,
+    /// Whether nothing is written any more though it stays open: a defect.
+    muted: Cell<bool>,
     pub(crate) subscriptions: Subscriptions,
     /// Its place in the hub's register.
     pub(crate) place: Cell<usize>,
@@ -91,6 +93,7 @@ impl Conn {
             stage: Cell::new(Stage::Asking),
             since: Cell::new(clock::now()),
             drained: Cell::new(false),
+            muted: Cell::new(false),
             subscriptions: Subscriptions::default(),
             place: Cell::new(usize::MAX),
         }
@@ -136,10 +139,16 @@ impl Conn {
         }
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Lets everything wait that is to be written from now on.
+    pub(crate) fn mute(&self) {
+        self.muted.set(true);
+        self.outbox.borrow_mut().get_or_insert_default();
     }
 
     /// Bytes that wait to be written.
@@ -224,7 +233,7 @@ impl Conn {
 
     fn flush(&self, counters: &Counters) -> io::Result<()> {
         let mut slot = self.outbox.borrow_mut();
-        let Some(outbox) = slot.as_mut() else { return Ok(()) };
+        let Some(outbox) = slot.as_mut().filter(|_| !self.muted.get()) else { return Ok(()) };
         while outbox.len() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbox.slices(&mut slices);

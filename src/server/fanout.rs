@@ -6,6 +6,7 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use super::conn::{Conn, Fate, Offered};
+use super::defects::{self, Left};
 use super::event::Event;
 use super::hub::Hub;
 use super::message;
@@ -24,7 +25,7 @@ pub(crate) struct Subscription {
 
 /// A channel with at least one subscriber.
 #[derive(Debug)]
-struct Channel {
+pub(crate) struct Channel {
     name: Rc<str>,
     seq: Cell<u64>,
     subscribers: RefCell<Vec<Rc<Subscription>>>,
@@ -41,6 +42,11 @@ pub(crate) struct Subscriptions(RefCell<HashSet<ByPrefix>>);
 impl Subscriptions {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
+    }
+
+    /// Calls `f` for every one of them, in no order.
+    pub(crate) fn each(&self, mut f: impl FnMut(&Subscription)) {
+        self.0.borrow().iter().for_each(|ByPrefix(subscription)| f(subscription));
     }
 }
 
@@ -94,9 +100,12 @@ pub(crate) fn subscribe(hub: &Hub, conn: &Rc<Conn>, prefix: &[u8], channel: &str
         prefix: prefix.into(),
     });
     subscribers.push(Rc::clone(&subscription));
-    own.insert(ByPrefix(subscription));
+    own.insert(ByPrefix(Rc::clone(&subscription)));
     hub.counters.subscriptions.add(1);
     hub.counters.peak_subscriptions.raise_to(hub.counters.subscriptions.get());
+    if let Some(defects) = &hub.defects {
+        defects.subscribed(hub, &subscription);
+    }
     Ok(())
 }
 
@@ -104,16 +113,44 @@ pub(crate) fn subscribe(hub: &Hub, conn: &Rc<Conn>, prefix: &[u8], channel: &str
 pub(crate) fn unsubscribe(hub: &Hub, conn: &Conn, prefix: &[u8]) {
     let ended = conn.subscriptions.0.borrow_mut().take(prefix);
     if let Some(ByPrefix(subscription)) = ended {
-        hub.channels.remove(&subscription);
-        hub.counters.subscriptions.sub(1);
+        remove(hub, &subscription, Left::Completed);
     }
 }
 
 /// Ends all subscriptions of `conn`.
 pub(crate) fn unsubscribe_all(hub: &Hub, conn: &Conn) {
     for ByPrefix(subscription) in conn.subscriptions.0.take() {
-        hub.channels.remove(&subscription);
-        hub.counters.subscriptions.sub(1);
+        remove(hub, &subscription, Left::Disconnected);
+    }
+}
+
+/// Removes a subscription that its connection no longer has.
+fn remove(hub: &Hub, subscription: &Rc<Subscription>, left: Left) {
+    hub.channels.remove(subscription);
+    hub.counters.subscriptions.sub(1);
+    if let Some(defects) = &hub.defects {
+        defects.ended(hub, subscription, left);
+    }
+}
+
+impl Subscription {
+    pub(crate) fn conn(&self) -> &Rc<Conn> {
+        &self.conn
+    }
+
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    pub(crate) fn channel_name(&self) -> &str {
+        &self.channel.name
+    }
+}
+
+impl Channel {
+    /// A copy of the list of its subscribers: going through it, subscriptions may end.
+    pub(crate) fn subscribers(&self) -> Vec<Rc<Subscription>> {
+        self.subscribers.borrow().clone()
     }
 }
 
@@ -155,11 +192,11 @@ impl Channels {
 
 /// Publishes an event; returns its number in its channel and how many subscriptions it was owed to.
 pub(crate) fn publish(hub: &Hub, channel: &str, payload_json: &str) -> (u64, usize) {
-    hub.counters.published.add(1);
-    let found = hub.channels.0.borrow().get(channel).cloned();
-    let Some(channel) = found else { return (hub.counters.published.get(), 0) };
-    let seq = channel.seq.get() + 1;
-    channel.seq.set(seq);
+    if let Some(defects) = &hub.defects {
+        return defects::publish(hub, defects, channel, payload_json);
+    }
+    let (seq, channel) = announce(hub, channel);
+    let Some(channel) = channel else { return (seq, 0) };
     let mut event = hub.event.borrow_mut();
     event.encode(payload_json);
     let subscribers = channel.subscribers.borrow();
@@ -170,10 +207,24 @@ pub(crate) fn publish(hub: &Hub, channel: &str, payload_json: &str) -> (u64, usi
     (seq, subscribers.len())
 }
 
-/// Gives an event to a subscription: the one place where that happens.
+/// Counts an event and numbers it in its channel, if that has subscribers.
+pub(crate) fn announce(hub: &Hub, channel: &str) -> (u64, Option<Rc<Channel>>) {
+    hub.counters.published.add(1);
+    let found = hub.channels.0.borrow().get(channel).cloned();
+    let Some(channel) = found else { return (hub.counters.published.get(), None) };
+    let seq = channel.seq.get() + 1;
+    channel.seq.set(seq);
+    (seq, Some(channel))
+}
+
+/// Gives an event to a subscription.
 pub(crate) fn deliver(hub: &Hub, subscription: &Subscription, event: &mut Event) {
-    let conn = &subscription.conn;
-    match conn.offer(event, &subscription.prefix, hub.options.queue_limit.0) {
+    hand_over(hub, &subscription.conn, &subscription.prefix, event);
+}
+
+/// Gives an event to a connection, under the operation id in `prefix`: the one place where that happens.
+pub(crate) fn hand_over(hub: &Hub, conn: &Conn, prefix: &[u8], event: &mut Event) {
+    match conn.offer(event, prefix, hub.options.queue_limit.0) {
         Offered::Written => hub.counters.delivered.add(1),
         Offered::Queued => hub.counters.queued.add(1),
         Offered::Full => {

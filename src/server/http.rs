@@ -176,6 +176,7 @@ async fn upgrade(hub: &Hub, conn: &Conn, head: &Head, tail: Vec<u8>) -> Option<U
 fn route(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
     match (head.uri.path(), &head.method) {
         ("/stats", &Method::GET) => Answer::json(StatusCode::OK, hub.snapshot().json()),
+        ("/defects", &Method::GET) => Answer::json(StatusCode::OK, defects(hub)),
         ("/metrics", &Method::GET) => Answer {
             status: StatusCode::OK,
             content_type: "text/plain; version=0.0.4; charset=utf-8",
@@ -183,9 +184,14 @@ fn route(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
         },
         ("/graphql", &Method::POST) => publish(hub, head, body),
         ("/graphql", &Method::GET) => Answer::text(StatusCode::UPGRADE_REQUIRED),
-        ("/stats" | "/metrics" | "/graphql", _) => Answer::text(StatusCode::METHOD_NOT_ALLOWED),
+        ("/stats" | "/defects" | "/metrics" | "/graphql", _) => Answer::text(StatusCode::METHOD_NOT_ALLOWED),
         _ => Answer::text(StatusCode::NOT_FOUND),
     }
+}
+
+/// What was done wrong on purpose.
+fn defects(hub: &Hub) -> String {
+    hub.defects.as_ref().map_or_else(|| "[]".into(), |defects| defects.truth())
 }
 
 fn publish(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
@@ -199,6 +205,9 @@ fn publish(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
     match message::operation(&request) {
         Ok(Operation::Publish { channel, payload }) => {
             let (seq, _) = fanout::publish(hub, &channel, payload);
+            if hub.defects.as_ref().is_some_and(|defects| defects.withholds_ack()) {
+                return Answer::text(StatusCode::INTERNAL_SERVER_ERROR);
+            }
             Answer::json(StatusCode::OK, format!(r#"{{"data":{{"publish":{{"seq":{seq}}}}}}}"#))
         }
         Ok(Operation::Subscribe { .. }) => Answer::error("subscriptions need a WebSocket"),

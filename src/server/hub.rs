@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::conn::{Conn, Fate, Stage};
+use super::defects::Defects;
 use super::event::Event;
 use super::fanout::{self, Channels};
 use super::options::ServeOptions;
@@ -20,6 +21,8 @@ pub(crate) struct Hub {
     pub(crate) event: RefCell<Event>,
     /// Scratch space for short texts.
     pub(crate) scratch: RefCell<Vec<u8>>,
+    /// `None` in an honest server.
+    pub(crate) defects: Option<Box<Defects>>,
     register: RefCell<Vec<Rc<Conn>>>,
     started: Instant,
 }
@@ -27,6 +30,7 @@ pub(crate) struct Hub {
 impl Hub {
     pub(crate) fn new(options: ServeOptions) -> Self {
         Self {
+            defects: Defects::plant(&options.defects),
             options,
             counters: Counters::default(),
             channels: Channels::default(),
@@ -59,6 +63,9 @@ impl Hub {
         counters.connections.add(1);
         counters.connections_total.add(1);
         counters.peak_connections.raise_to(counters.connections.get());
+        if let Some(defects) = &self.defects {
+            defects.opened();
+        }
     }
 
     /// Ends everything a connection holds but the socket itself.
@@ -78,7 +85,11 @@ impl Hub {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot::take(&self.counters, clock::now() - self.started)
+        let mut snapshot = Snapshot::take(&self.counters, clock::now() - self.started);
+        if let Some(defects) = &self.defects {
+            defects.falsify(&mut snapshot);
+        }
+        snapshot
     }
 }
 
@@ -95,6 +106,9 @@ impl Drop for Guest {
         self.conn.end(Fate::Abort);
         self.hub.begin_closing(&self.conn);
         self.hub.discard(&self.conn);
+        if let Some(defects) = &self.hub.defects {
+            defects.gone(&self.conn);
+        }
         let mut register = self.hub.register.borrow_mut();
         let place = self.conn.place.get();
         register.swap_remove(place);

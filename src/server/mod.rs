@@ -8,9 +8,12 @@
 //! `fanout` delivers events (`fanout::deliver` is the one place where an event goes to a subscriber), `conn`
 //! writes to the socket and keeps in its `outbox` what the socket would not take. `sweep` ends what is overdue,
 //! `farewell` in good order.
+//!
+//! With `--defect` it is wrong on purpose; how is all in `defects`, and asked for where `hub.defects` is.
 
 mod accept;
 mod conn;
+mod defects;
 mod event;
 mod fanout;
 mod farewell;
@@ -25,5 +28,6 @@ mod session;
 mod stats;
 mod sweep;
 
+pub use defects::Defect;
 pub use options::{ServeOptions, Size, WhenFull};
 pub use serve::{ServeError, Server, serve};

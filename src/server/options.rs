@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::defects::Defect;
+
 /// Options of `stressctl serve`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeOptions {
@@ -43,6 +45,10 @@ pub struct ServeOptions {
     /// Exit at once when standard input ends, so that the server cannot outlive its parent
     #[arg(long)]
     pub exit_with_stdin: bool,
+
+    /// Be wrong on purpose, to see whether it is found: docs/defects.md lists the kinds; may be given several times
+    #[arg(long = "defect", value_name = "KIND[=PARAMETERS]")]
+    pub defects: Vec<Defect>,
 }
 
 impl Default for ServeOptions {
@@ -57,6 +63,7 @@ impl Default for ServeOptions {
             init_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
             exit_with_stdin: false,
+            defects: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::accept;
 use super::conn::Fate;
+use super::defects;
 use super::hub::Hub;
 use super::options::ServeOptions;
 use super::sweep;
@@ -21,6 +22,14 @@ pub enum ServeError {
     /// The address can be reached by others and that was not allowed.
     #[error("{addr} can be reached from other machines; if that is intended, add --allow-remote")]
     Remote {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
+    /// A server with defects may not be taken for an honest one, so nobody else gets to see it.
+    #[error(
+        "a server with --defect listens on a loopback address only, and {addr} is none; leave out --listen"
+    )]
+    Defective {
         /// The address asked for.
         addr: SocketAddr,
     },
@@ -47,11 +56,16 @@ impl Server {
     /// Listens where the options say. Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
-    /// If the address is not a loopback address and remote ones are not allowed, or cannot be listened on.
+    /// If the address is not a loopback address and remote ones are not allowed (never with defects), or cannot be
+    /// listened on.
     #[allow(clippy::unused_async, reason = "registers with the runtime it is awaited on")]
     pub async fn bind(options: &ServeOptions) -> Result<Self, ServeError> {
         let addr = options.listen;
-        if !options.allow_remote && !addr.ip().to_canonical().is_loopback() {
+        let loopback = addr.ip().to_canonical().is_loopback();
+        if !loopback && !options.defects.is_empty() {
+            return Err(ServeError::Defective { addr });
+        }
+        if !loopback && !options.allow_remote {
             return Err(ServeError::Remote { addr });
         }
         let listen = || {
@@ -83,6 +97,7 @@ impl Server {
                 tokio::select! {
                     () = accept::accept(&hub, &listener, &mut connections) => {}
                     () = sweep::sweep(&hub) => {}
+                    () = defects::run(&hub) => {}
                     () = stop => {}
                 }
                 drop(listener);

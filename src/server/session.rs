@@ -56,7 +56,7 @@ impl Session {
             .write_buffer_size(0)
             .max_frame_size(limit)
             .max_message_size(limit);
-        let pipe = Pipe(Rc::clone(&conn));
+        let pipe = Pipe { hub: Rc::clone(&hub), conn: Rc::clone(&conn) };
         let socket = if tail.is_empty() {
             WebSocket::from_raw_socket(pipe, Role::Server, Some(config))
         } else {
@@ -132,6 +132,7 @@ impl Session {
                 });
                 Ok(())
             }
+            ClientMessage::Ping(_) if self.withholds_pong() => Ok(()),
             ClientMessage::Ping(payload) => {
                 self.reply(|out| message::write_pong(out, payload));
                 Ok(())
@@ -154,6 +155,9 @@ impl Session {
             Ok(Operation::Publish { channel, payload }) => {
                 let (seq, deliveries) = fanout::publish(&self.hub, &channel, payload);
                 self.budget = self.budget.saturating_sub(deliveries * (1 + payload.len() / PORTION));
+                if self.hub.defects.as_ref().is_some_and(|defects| defects.withholds_ack()) {
+                    return Ok(());
+                }
                 self.reply(|out| message::write_published(out, id, seq));
                 self.reply(|out| message::write_complete(out, id));
             }
@@ -176,6 +180,10 @@ impl Session {
             Err(reason) => self.refuse(id, reason),
         }
         Ok(())
+    }
+
+    fn withholds_pong(&self) -> bool {
+        self.hub.defects.as_ref().is_some_and(|defects| defects.withholds_pong(&self.conn))
     }
 
     fn refuse(&self, id: &str, reason: &str) {
@@ -204,17 +212,22 @@ fn ending_of(error: &Error) -> Ending {
 
 /// The connection as tungstenite sees it: it writes to the outbox and never blocks.
 #[derive(Debug)]
-struct Pipe(Rc<Conn>);
+struct Pipe {
+    hub: Rc<Hub>,
+    conn: Rc<Conn>,
+}
 
 impl Read for Pipe {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf)
+        self.conn.read(buf)
     }
 }
 
 impl Write for Pipe {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.queue(buf);
+        if self.hub.defects.as_ref().is_none_or(|defects| !defects.withholds_frame(&self.conn, buf)) {
+            self.conn.queue(buf);
+        }
         Ok(buf.len())
     }
 

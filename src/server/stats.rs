@@ -60,13 +60,13 @@ pub(crate) struct Counters {
 /// One reading of everything.
 #[derive(Debug, Serialize)]
 pub(crate) struct Snapshot {
-    connections: u64,
+    pub(crate) connections: u64,
     peak_connections: u64,
     connections_total: u64,
-    subscriptions: u64,
+    pub(crate) subscriptions: u64,
     peak_subscriptions: u64,
-    published: u64,
-    delivered: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
     queued: u64,
     dropped: u64,
     disconnected_slow: u64,
