@@ -25,6 +25,8 @@ pub enum Stage {
     Open,
     /// A publish.
     Publish,
+    /// What is sent after the last unsubscribe until its answer.
+    Unsubscribe,
     /// Close handshake.
     Close,
 }
@@ -41,6 +43,7 @@ impl Stage {
             Self::Confirm => "confirm",
             Self::Open => "open",
             Self::Publish => "publish",
+            Self::Unsubscribe => "unsubscribe",
             Self::Close => "close",
         }
     }

@@ -15,7 +15,7 @@ use super::shard::{self, Counts, Orders, ShardPlan, ShardResult, Snapshot};
 use super::source::PublishOrders;
 use super::tally::GroupTally;
 use crate::clock::{self, RunClock};
-use crate::inject::FaultTally;
+use crate::inject::{FaultTally, Schedule};
 use crate::ledger::{Config, GroupShape, ShardLedger, Streams, SubscriptionShape};
 use crate::metrics::{LatencySet, Precision, Recorder};
 use crate::scenarios::plan::Plan;
@@ -69,7 +69,7 @@ pub struct FleetCounts {
 
 /// What a round leaves behind.
 pub struct FleetResult {
-    /// One tally per subscriber group.
+    /// One tally per cohort of subscribers: bystanders and victims of each group in turn.
     pub groups: Vec<GroupTally>,
     /// One open ledger per shard.
     pub ledgers: Vec<ShardLedger>,
@@ -112,8 +112,9 @@ impl Fleet {
         let (orders, _) = watch::channel(Orders::default());
         let (publish, publish_orders) = watch::channel(PublishOrders::default());
         let publisher = start_publisher(plan, paths, &board, publish_orders)?;
+        let schedule = Arc::new(Schedule::of(plan));
         let shards = (0..paths.shards)
-            .map(|index| start_shard(plan, paths, &board, index, orders.subscribe()))
+            .map(|index| start_shard(plan, &schedule, paths, &board, index, orders.subscribe()))
             .collect::<io::Result<_>>()?;
         Ok(Self { board, orders, publish, shards, publisher })
     }
@@ -122,6 +123,12 @@ impl Fleet {
     #[must_use]
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// The same, for whoever looks at them while the fleet is borrowed otherwise.
+    #[must_use]
+    pub fn board_shared(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
     }
 
     /// Changes the orders of all subscribers.
@@ -186,16 +193,19 @@ impl Fleet {
         let mut shards = self.shards.into_iter().map(|s| join(s.thread)).collect::<Result<Vec<_>, _>>()?;
         let first = shards.remove(0);
         let mut result = FleetResult {
-            groups: first.groups,
+            groups: first.cohorts,
             ledgers: vec![first.ledger],
             receipts: first.receipts,
             latency: first.latency,
             publisher,
-            faults: Vec::new(),
+            faults: first.faults,
             board: self.board,
         };
         for shard in shards {
-            for (mine, theirs) in result.groups.iter_mut().zip(&shard.groups) {
+            for (mine, theirs) in result.groups.iter_mut().zip(&shard.cohorts) {
+                *mine += theirs;
+            }
+            for (mine, theirs) in result.faults.iter_mut().zip(&shard.faults) {
                 *mine += theirs;
             }
             result.receipts += shard.receipts;
@@ -247,6 +257,7 @@ fn start_publisher(
 
 fn start_shard(
     plan: &Arc<Plan>,
+    schedule: &Arc<Schedule>,
     paths: &Paths,
     board: &Arc<Board>,
     index: u32,
@@ -260,17 +271,19 @@ fn start_shard(
         groups: plan.subscribers.clone(),
         channels: plan.channels,
         phases: plan.phases.len(),
+        faults: plan.faults.len(),
+        schedule: Arc::clone(schedule),
     };
     let shapes: Vec<SubscriptionShape> = shard::subscriptions(&shard_plan)
         .into_iter()
-        .map(|(channel, group)| SubscriptionShape { channel, group })
+        .map(|(channel, cohort)| SubscriptionShape { channel, group: cohort })
         .collect();
     let config = Config {
         run: board.run,
         streams: Arc::clone(&board.streams),
         roster: Arc::clone(&board.roster),
         deadline_ns: u64::try_from(plan.deadline.as_nanos()).unwrap_or(u64::MAX),
-        groups: plan.subscribers.len(),
+        groups: 2 * plan.subscribers.len(),
         phases: plan.phases.len(),
         gaps_max_bytes: GAPS_MAX_BYTES / paths.shards as usize,
         first_subscription: 0,

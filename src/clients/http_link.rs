@@ -32,36 +32,37 @@ pub struct HttpEndpoint {
     pub headers: Vec<(HeaderName, Secret)>,
 }
 
-/// Opens the connection, publishes what the source says, ends when ordered.
+/// Publishes what the source says until closing is ordered, over one connection after the other if need be.
 pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source, http: HttpEndpoint) {
-    desk.result.borrow_mut().links[seat.group].attempted += 1;
     let mut drivers = JoinSet::new();
-    let mut sender = match desk.closing.run_until_cancelled(connect(&http, &mut drivers)).await {
-        Some(Ok(sender)) => sender,
-        Some(Err(refusal)) => return desk.lost(seat, &refusal),
-        None => return,
-    };
     let Ok(mut timer) = PreciseTimer::new() else {
-        return desk.lost(seat, &refusal(Stage::Tcp, Reason::NoFile, String::new()));
+        desk.attempted(seat);
+        desk.lost(seat, &refusal(Stage::Tcp, Reason::NoFile, String::new()), false);
+        return;
     };
-    desk.ready(seat);
+    let Some(mut sender) = open(&desk, seat, &source, &http, &mut drivers).await else { return };
+    source.connected();
     // Until its last answer came, what was due is late because of the target.
-    let mut free_ns = 0;
-    while let Some(outgoing) = next(&desk, seat, &mut source, &mut timer, free_ns).await {
+    let mut free_ns = desk.board.clock.now_ns();
+    while let Some(mut outgoing) = next(&desk, seat, &mut source, &mut timer, free_ns).await {
+        // A server may end a connection that was idle, or every one after its answer. Nothing of this request has
+        // been sent yet and everything before it was answered: nothing is in doubt, and order is kept.
+        if sender.ready().await.is_err() {
+            let Some(again) = open(&desk, seat, &source, &http, &mut drivers).await else {
+                desk.sent(outgoing.what, desk.board.clock.now_ns());
+                return desk.unknown(seat, outgoing.what, false);
+            };
+            sender = again;
+            outgoing.token.sent_ns = desk.board.clock.now_ns();
+        }
         let sent_ns = desk.board.clock.now_ns();
         desk.sent(outgoing.what, sent_ns);
         let asked = Asked { desk: &desk, seat, what: Some(outgoing.what) };
-        let answer = async {
-            // A server may end a connection that was idle, or every one after its answer. Nothing of this request
-            // has been sent yet, so there is nothing to be in doubt about.
-            if sender.ready().await.is_err() {
-                sender = connect(&http, &mut drivers).await.map_err(Answer::Broken)?;
-            }
-            post(&http, &mut sender, &outgoing, &desk).await
-        };
+        let answer = post(&http, &mut sender, &outgoing, &desk);
         let answer = timeout(http.endpoint.timeouts.operation, answer).await;
         let what = asked.answered();
         free_ns = desk.board.clock.now_ns();
+        source.answered(what, free_ns);
         match answer {
             Ok(Ok(())) => {
                 desk.acked(seat, what, sent_ns, free_ns);
@@ -77,13 +78,35 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
             }
             Err(_) => desk.unknown(seat, what, true),
         }
-        // An answer that comes after all must not be taken for the next one's.
-        match connect(&http, &mut drivers).await {
-            Ok(again) => sender = again,
-            Err(refusal) => return desk.lost(seat, &refusal),
-        }
+        // An answer that comes after all must not be taken for the next one's; and what is not answered may be
+        // processed after what comes next.
+        let Some(again) = open(&desk, seat, &source, &http, &mut drivers).await else { return };
+        sender = again;
+        source.connected();
+        free_ns = desk.board.clock.now_ns();
     }
     drivers.shutdown().await;
+}
+
+/// Connects, at once and then again and again; `None`: closing is ordered, or it was given up.
+async fn open(
+    desk: &Desk,
+    seat: PublisherSeat,
+    source: &Source,
+    http: &HttpEndpoint,
+    drivers: &mut JoinSet<()>,
+) -> Option<SendRequest<Full<Bytes>>> {
+    loop {
+        desk.attempted(seat);
+        match desk.meanwhile(seat, source, connect(http, drivers)).await? {
+            Ok(sender) => {
+                desk.ready(seat);
+                return Some(sender);
+            }
+            Err(refusal) if desk.comes_back(seat, source, &refusal).await => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// A request that waits for its answer; given up in the middle, it is booked as one without.
@@ -121,7 +144,7 @@ async fn next(
             let now_ns = desk.board.clock.now_ns();
             let next = source.next(&orders, 0, now_ns);
             if let Next::Send(outgoing) = next {
-                if outgoing.what != What::Probe {
+                if matches!(outgoing.what, What::Event { .. }) {
                     desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns.max(free_ns)));
                 }
                 return Poll::Ready(Some(outgoing));
@@ -129,13 +152,7 @@ async fn next(
             if orders.close {
                 return Poll::Ready(None);
             }
-            {
-                let state = &mut desk.seats.borrow_mut()[seat.index];
-                if source.is_done(&orders) {
-                    state.done = Some(orders);
-                }
-                state.waker = Some(cx.waker().clone());
-            }
+            desk.follow(seat, source.is_done(&orders), cx.waker());
             match next {
                 Next::At(at_ns) if timer.poll_until(cx, desk.board.clock.at(at_ns)).is_ready() => {}
                 _ => return Poll::Pending,

@@ -30,19 +30,12 @@ const REPLIES: usize = 64;
 /// How long the server may take to answer our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// How long to wait before the prober is connected again.
-const AGAIN_AFTER: Duration = Duration::from_millis(200);
-
-/// Publishes what the source says until closing is ordered. A publisher that is lost stays lost, because its events are
-/// part of the load; the prober comes back, because without it every subscription that waits would seem unproved.
+/// Publishes what the source says until closing is ordered. A connection that is lost is made again, and what came due
+/// meanwhile is sent late.
 pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source) {
     let mut first_id = seat.first_id;
     while let Err(refusal) = life(&desk, seat, &mut source, &mut first_id).await {
-        desk.lost(seat, &refusal);
-        if matches!(source, Source::Events(_)) {
-            return;
-        }
-        if desk.closing.run_until_cancelled(tokio::time::sleep(AGAIN_AFTER)).await.is_none() {
+        if !desk.comes_back(seat, &source, &refusal).await {
             return;
         }
     }
@@ -55,12 +48,13 @@ async fn life(
     source: &mut Source,
     first_id: &mut u64,
 ) -> Result<(), Refusal> {
-    desk.result.borrow_mut().links[seat.group].attempted += 1;
+    desk.attempted(seat);
     let timer = PreciseTimer::new()
         .map_err(|e| Refusal { failure: Failure::from_io(Stage::Tcp, &e), text: e.to_string() })?;
-    let Some(opened) = desk.closing.run_until_cancelled(desk.endpoint.open()).await else { return Ok(()) };
+    let Some(opened) = desk.meanwhile(seat, source, desk.endpoint.open()).await else { return Ok(()) };
     let (socket, _) = opened?;
     desk.ready(seat);
+    source.connected();
     let mut link = Link {
         desk: Rc::clone(desk),
         seat,
@@ -71,7 +65,8 @@ async fn life(
         unflushed: 0,
         dirty: false,
         blocked: false,
-        unblocked_ns: 0,
+        // What came due before there was this connection is not late because of us.
+        unblocked_ns: desk.board.clock.now_ns(),
         replies: Vec::new(),
         closing: false,
         said: None,
@@ -147,15 +142,8 @@ impl Link<'_> {
         if let Err(e) = self.write(cx) {
             return Poll::Ready(Err(self.desk.endpoint.refuse_ws(Stage::Open, &e)));
         }
-        let orders = self.desk.orders.get();
-        let mut seats = self.desk.seats.borrow_mut();
-        let seat = &mut seats[self.seat.index];
-        if !self.dirty && self.source.is_done(&orders) {
-            seat.done = Some(orders);
-        }
-        if !seat.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
-            seat.waker = Some(cx.waker().clone());
-        }
+        let is_done = !self.dirty && self.source.is_done(&self.desk.orders.get());
+        self.desk.follow(self.seat, is_done, cx.waker());
         if self.closing && !self.dirty { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -209,15 +197,15 @@ impl Link<'_> {
         match desk.endpoint.dialect.decode(text) {
             // The result of a mutation; `complete` follows and says nothing new.
             Ok(Said::Next { id, errors: false, .. }) => {
-                if let Some(sent) = self.in_flight.settle(id) {
+                if let Some(sent) = self.settle(id, now_ns) {
                     desk.acked(self.seat, sent.what, sent.sent_ns, now_ns);
                 }
             }
-            Ok(Said::Next { id, errors: true, payload, .. }) => self.refused(id, payload),
-            Ok(Said::Error { id, errors }) => self.refused(id, &refusal(errors)),
+            Ok(Said::Next { id, errors: true, payload, .. }) => self.refused(id, payload, now_ns),
+            Ok(Said::Error { id, errors }) => self.refused(id, &refusal(errors), now_ns),
             Ok(Said::Complete { id }) => {
                 if self.in_flight.get_mut(id).is_some() {
-                    self.refused(id, "complete without a result");
+                    self.refused(id, "complete without a result", now_ns);
                 }
             }
             Ok(Said::Ping { payload }) => self.reply(payload),
@@ -238,8 +226,15 @@ impl Link<'_> {
         }
     }
 
-    fn refused(&mut self, id: u64, text: &str) {
-        if let Some(sent) = self.in_flight.settle(id) {
+    /// Takes out what was answered, and tells the source; `None`: its answer had been given up.
+    fn settle(&mut self, id: u64, now_ns: u64) -> Option<Sent> {
+        let sent = self.in_flight.settle(id)?;
+        self.source.answered(sent.what, now_ns);
+        Some(sent)
+    }
+
+    fn refused(&mut self, id: u64, text: &str, now_ns: u64) {
+        if let Some(sent) = self.settle(id, now_ns) {
             let failure = Failure::new(Stage::Publish, Reason::Error);
             let text = self.desk.endpoint.foreign(text);
             self.desk.refused(self.seat, sent.what, &Refusal { failure, text });
@@ -249,7 +244,7 @@ impl Link<'_> {
     /// Hands over what is due, flushes when a batch is full or nothing more is due, and sets the timer.
     fn write(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
         self.expire();
-        let batch = self.source.batch();
+        let batch = self.source.batch(&self.desk.orders.get());
         for _ in 0..BUDGET {
             if self.unflushed >= batch && self.flush(cx)?.is_pending() {
                 return Ok(());
@@ -299,7 +294,7 @@ impl Link<'_> {
         self.desk.endpoint.dialect.publish(id, &channel, payload, &mut self.text);
         self.in_flight.open(Sent { what: outgoing.what, sent_ns: now_ns });
         self.desk.sent(outgoing.what, now_ns);
-        if outgoing.what != What::Probe && !self.blocked {
+        if matches!(outgoing.what, What::Event { .. }) && !self.blocked {
             self.desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns.max(self.unblocked_ns)));
         }
         self.hand_over(Message::text(self.text.as_str()))
@@ -352,6 +347,7 @@ impl Link<'_> {
         let limit = self.operation_ns();
         let now = self.desk.board.clock.now_ns();
         while let Some(sent) = self.in_flight.expire(|s| now.saturating_sub(s.sent_ns) > limit) {
+            self.source.answered(sent.what, now);
             self.desk.unknown(self.seat, sent.what, true);
         }
     }

@@ -1,22 +1,31 @@
 //! Clients: everything that opens a connection, and the fleet that owns them.
 //!
-//! Start with [`fleet`] (who owns what), then [`shard`] and `subscriber` (one receiving connection), then
-//! [`publisher`], `source` and `link` (what is published, when, and how).
+//! Start with [`fleet`] (who owns what), then [`shard`], `client` (a receiving client through all its connections) and
+//! `live` (one of them), then [`publisher`], `source` and `link` (what is published, when, and how).
 
+mod backoff;
+mod barriers;
 pub mod board;
+mod client;
+mod cutter;
 pub mod failure;
+mod farewell;
 pub mod fleet;
 pub mod handshake;
 pub mod http_link;
 mod in_flight;
 mod link;
+mod live;
+mod opening;
 pub mod pace;
+mod probes;
 pub mod publisher;
+mod receive;
 mod seats;
 pub mod shard;
 pub mod source;
 pub mod stream;
-mod subscriber;
+mod subs;
 pub mod tally;
 mod task;
 mod timer;

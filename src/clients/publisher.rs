@@ -4,6 +4,8 @@
 //! p99 that is measured by five.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -20,14 +22,19 @@ use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
 use super::link;
-use super::source::{Events, Probes, PublishOrders, Source, What};
+use super::probes::Probes;
+use super::source::{Events, PublishOrders, Source, What};
 use super::tally::Failures;
 use super::task::pass_on;
+use crate::clock::{self, Instant};
 use crate::ledger::StreamId;
 use crate::metrics::{LatencySet, thread_time};
 use crate::scenarios::plan::Plan;
 
 const TICK: Duration = Duration::from_millis(20);
+
+/// How long to wait before a connection that is gone is made again.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Unacknowledged publishes that are remembered one by one for the ledger; beyond it only their number is.
 const UNACKED_KEPT: usize = 1 << 20;
@@ -49,8 +56,10 @@ pub struct PublisherPlan {
 pub struct PublisherSnapshot {
     /// Connections that are ready to publish.
     pub ready: u32,
-    /// Connections that failed to open or ended.
+    /// Connections that failed to open, or ended and will not come back; the prober's, whenever it is not connected.
     pub lost: u32,
+    /// Connections that ended and are on their way back.
+    pub away: u32,
     /// The first reason.
     pub first_loss: Option<Refusal>,
     /// The orders that the figures below belong to.
@@ -81,16 +90,20 @@ pub struct PublishTally {
 /// What one publishing group's connections did.
 #[derive(Debug, Clone, Default)]
 pub struct LinkTally {
-    /// Connections started.
+    /// Connections started, those not counted that were to replace one that had been established.
     pub attempted: u64,
-    /// Connections that became ready.
+    /// Of those, the ones that became ready.
     pub established: u64,
+    /// Connections that became ready in place of one that was lost.
+    pub reconnected: u64,
     /// Connections that ended before they were told to.
     pub lost: u64,
     /// Failures by name.
     pub failures: Failures,
-    /// Probes that were acknowledged.
+    /// Probes and censuses that were acknowledged.
     pub probes_acked: u64,
+    /// Barriers that were acknowledged.
+    pub barriers_acked: u64,
 }
 
 /// What the publisher thread leaves behind.
@@ -120,11 +133,15 @@ pub(super) struct Desk {
 /// What the thread knows of one connection.
 #[derive(Default)]
 pub(super) struct SeatState {
-    pub waker: Option<Waker>,
-    pub ready: bool,
-    pub lost: bool,
+    waker: Option<Waker>,
+    ready: bool,
+    lost: bool,
+    /// It has been ready before.
+    established: bool,
+    /// Since when it has been on its way back.
+    away: Option<Instant>,
     /// The orders under which it last said that it is done.
-    pub done: Option<PublishOrders>,
+    done: Option<PublishOrders>,
 }
 
 /// One publishing connection's place.
@@ -249,16 +266,71 @@ impl Desk {
         let mut out = snapshot.lock().expect("nobody panics while holding a snapshot");
         out.ready = seats.iter().filter(|s| s.ready && !s.lost).count() as u32;
         out.lost = seats.iter().filter(|s| s.lost).count() as u32;
+        out.away = seats.iter().filter(|s| s.away.is_some() && !s.lost).count() as u32;
         out.busy = seats.iter().filter(|s| !s.lost && s.done != Some(orders)).count() as u32;
         out.orders = orders;
         out.cpu = thread_time();
     }
 
+    /// Follows orders on behalf of a connection: whether nothing of what is ordered is left to send, and whom to wake
+    /// when the orders change.
+    pub(super) fn follow(&self, seat: PublisherSeat, is_done: bool, waker: &Waker) {
+        let state = &mut self.seats.borrow_mut()[seat.index];
+        if is_done {
+            state.done = Some(self.orders.get());
+        }
+        if !state.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+    }
+
+    /// Does `work` in place of a connection that there is not, following orders meanwhile; `None`: closing is ordered.
+    pub(super) async fn meanwhile<F: Future>(
+        &self,
+        seat: PublisherSeat,
+        source: &Source,
+        work: F,
+    ) -> Option<F::Output> {
+        let mut work = pin!(self.closing.run_until_cancelled(work));
+        poll_fn(|cx| {
+            self.follow(seat, source.is_done(&self.orders.get()), cx.waker());
+            work.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// After a connection was lost: waits until it is time to connect again; whether to.
+    pub(super) async fn comes_back(&self, seat: PublisherSeat, source: &Source, refusal: &Refusal) -> bool {
+        self.lost(seat, refusal, source.never_gives_up())
+            && self.meanwhile(seat, source, tokio::time::sleep(AGAIN_AFTER)).await.is_some()
+    }
+
+    /// Books an attempt to connect; one that is to replace an established connection is not an attempt of the load.
+    pub(super) fn attempted(&self, seat: PublisherSeat) {
+        let is_first = !self.seats.borrow()[seat.index].established;
+        self.result.borrow_mut().links[seat.group].attempted += u64::from(is_first);
+    }
+
+    /// Books a connection that can publish from now on.
     pub(super) fn ready(&self, seat: PublisherSeat) {
         let state = &mut self.seats.borrow_mut()[seat.index];
-        state.ready = true;
-        state.lost = false;
-        self.result.borrow_mut().links[seat.group].established += 1;
+        let link = &mut self.result.borrow_mut().links[seat.group];
+        if state.ready {
+            // Replaced before anyone missed it.
+            return;
+        }
+        if state.established {
+            link.reconnected += 1;
+        } else {
+            link.established += 1;
+        }
+        *state = SeatState {
+            ready: true,
+            established: true,
+            waker: state.waker.take(),
+            done: state.done,
+            ..SeatState::default()
+        };
     }
 
     /// Books a failure that the connection survives.
@@ -266,16 +338,21 @@ impl Desk {
         self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
     }
 
-    /// Books the end of a connection that should have gone on.
-    pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal) {
+    /// Books the end of a connection that should have gone on, or an attempt to connect that failed; whether it is
+    /// tried again. What was never connected is not, nor what has been away for as long as reconnects may take: a
+    /// target that takes no publishers would be waited for until the phase is given up.
+    pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal, never_gives_up: bool) -> bool {
         let mut seats = self.seats.borrow_mut();
         let state = &mut seats[seat.index];
         let was_ready = std::mem::replace(&mut state.ready, false);
-        state.lost = true;
+        let since = *state.away.get_or_insert_with(clock::now);
+        let in_time = state.established && since.elapsed() < self.endpoint.timeouts.settle;
+        state.lost = !in_time || never_gives_up;
         let mut result = self.result.borrow_mut();
         let link = &mut result.links[seat.group];
         link.lost += u64::from(was_ready);
         link.failures.add(refusal.failure, &refusal.text);
+        in_time || never_gives_up
     }
 
     /// Books an event that is handed to the socket.
@@ -289,12 +366,16 @@ impl Desk {
         tally.span_ns = Some((first, now_ns));
     }
 
-    /// Books the acknowledgement of an event.
+    /// Books the acknowledgement of what was published.
     pub(super) fn acked(&self, seat: PublisherSeat, what: What, sent_ns: u64, now_ns: u64) {
-        let What::Event { group, phase, .. } = what else {
-            self.result.borrow_mut().links[seat.group].probes_acked += 1;
-            return;
+        let (group, phase, stream, seq) = match what {
+            What::Event { group, phase, stream, seq } => (group, phase, stream, seq),
+            What::Barrier => return self.result.borrow_mut().links[seat.group].barriers_acked += 1,
+            What::Probe | What::Census(_) => {
+                return self.result.borrow_mut().links[seat.group].probes_acked += 1;
+            }
         };
+        self.board.roster.ack(stream, seq);
         self.board.unacked.fetch_sub(1, Relaxed);
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].acked += 1;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::inject::{Schedule, cohort};
 use crate::scenarios::plan::SubscriberGroup;
 
 /// One connection's place in the plan.
@@ -10,6 +11,8 @@ pub(super) struct Seat {
     /// Index among its shard's connections.
     pub local: usize,
     pub group: u16,
+    /// Its group's victims, or its bystanders.
+    pub cohort: u16,
     pub wave: u16,
     /// Index among all connections of the plan.
     pub connection: u32,
@@ -35,7 +38,7 @@ impl Seat {
 }
 
 /// The connections of shard `index`: every `shards`-th of the plan.
-pub(super) fn seats(groups: &[SubscriberGroup], index: u32, shards: u32) -> Vec<Seat> {
+pub(super) fn seats(groups: &[SubscriberGroup], schedule: &Schedule, index: u32, shards: u32) -> Vec<Seat> {
     let mut seats = Vec::new();
     let (mut first_sub, mut group_base) = (0, 0);
     for (g, group) in groups.iter().enumerate() {
@@ -45,6 +48,7 @@ pub(super) fn seats(groups: &[SubscriberGroup], index: u32, shards: u32) -> Vec<
                 seats.push(Seat {
                     local: seats.len(),
                     group: g as u16,
+                    cohort: cohort(g, schedule.is_victim(group_base + c)) as u16,
                     wave: wave as u16,
                     connection: group_base + c,
                     first_sub,
@@ -85,7 +89,7 @@ mod tests {
         for shards in 1..=3 {
             let mut all = Vec::new();
             for index in 0..shards {
-                let mine = seats(&groups, index, shards);
+                let mine = seats(&groups, &Schedule::default(), index, shards);
                 let next = mine.iter().fold(0, |next, seat| {
                     assert_eq!(seat.first_sub, next, "a shard's subscriptions lie side by side");
                     seat.range().end
@@ -100,14 +104,14 @@ mod tests {
 
     #[test]
     fn channels_are_taken_in_turn() {
-        let seat = seats(&[group(4, 8, 1, 0)], 0, 1)[2];
+        let seat = seats(&[group(4, 8, 1, 0)], &Schedule::default(), 0, 1)[2];
         assert_eq!(seat.channels(5).collect::<Vec<_>>(), [4, 0]);
         assert_eq!((seat.range(), seat.wave, seat.connection), (4..6, 0, 2));
     }
 
     #[test]
     fn waves_part_the_connections() {
-        let mine = seats(&[group(7, 7, 3, 0)], 0, 1);
+        let mine = seats(&[group(7, 7, 3, 0)], &Schedule::default(), 0, 1);
         let waves: Vec<u16> = mine.iter().map(|s| s.wave).collect();
         assert_eq!(waves, [0, 0, 1, 1, 2, 2, 2]);
     }

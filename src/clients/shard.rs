@@ -4,36 +4,43 @@
 //! something happens: the conductor gives orders on a watch channel, and a ticker passes the counts back.
 
 use std::cell::{Cell, RefCell};
-use std::ops::{AddAssign, Range};
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
-use super::pace::Timetable;
+use super::live::Live;
+use super::opening::{Gate, open_wave};
 use super::seats::{Seat, seats};
-use super::subscriber;
+use super::subs::{State, Sub};
 use super::tally::GroupTally;
 use super::task::pass_on;
-use crate::clock;
-use crate::ledger::{End, ShardLedger};
+use super::{client, cutter};
+use crate::clock::{self, Instant};
+use crate::inject::{FaultTally, Schedule};
+use crate::ledger::ShardLedger;
 use crate::metrics::{LatencySet, Precision, Recorder, thread_time};
-use crate::scenarios::plan::{Connect, SubscriberGroup};
+use crate::scenarios::plan::SubscriberGroup;
 
 /// How often counts are passed to the conductor.
 const TICK: Duration = Duration::from_millis(20);
 
 /// How often the length of our own queue is sampled.
 const CANARY: Duration = Duration::from_millis(5);
+
+/// How often what is outstanding is counted once somebody wants to know: it takes a look at every book.
+const COUNT: Duration = Duration::from_millis(200);
 
 /// What the conductor wants; each field only ever grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -84,20 +91,28 @@ pub struct ShardPlan {
     pub channels: u32,
     /// Number of phases.
     pub phases: usize,
+    /// Number of faults.
+    pub faults: usize,
+    /// Who is hit by which fault, and when.
+    pub schedule: Arc<Schedule>,
 }
 
 /// Counts that the conductor sees while the run goes on.
+///
+/// Those that it waits for while it sets up, `resolved` to `confirmed`, count each connection and subscription of the
+/// plan once, by its first life, so that clients which come back do not stand in for others that are still to come.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
-    /// Attempts that have ended, well or badly.
+    /// First attempts that have ended, well or badly.
     pub resolved: u64,
     /// Attempts that failed, and established connections that ended unexpectedly.
     pub failed: u64,
-    /// Connections established so far.
+    /// First connections established so far.
     pub established: u64,
-    /// Subscriptions that no longer wait for a probe: confirmed, failed or gone.
+    /// Subscriptions that no longer wait for their first probe: confirmed, failed or gone. One whose connection ends
+    /// before that is settled, even if its client comes back.
     pub settled: u64,
-    /// Subscriptions confirmed so far.
+    /// Subscriptions confirmed at least once.
     pub confirmed: u64,
     /// Event messages received.
     pub receipts: u64,
@@ -149,8 +164,10 @@ impl Default for Snapshot {
 
 /// What a shard leaves behind.
 pub struct ShardResult {
-    /// One tally per subscriber group.
-    pub groups: Vec<GroupTally>,
+    /// One tally per cohort.
+    pub cohorts: Vec<GroupTally>,
+    /// What became of each fault.
+    pub faults: Vec<FaultTally>,
     /// The ledger, open.
     pub ledger: ShardLedger,
     /// Event messages received.
@@ -159,56 +176,24 @@ pub struct ShardResult {
     pub latency: LatencySet,
 }
 
-/// One subscription's state beside its books.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Sub {
-    pub channel: u32,
-    pub group: u16,
-    pub state: SubState,
-    /// When its subscribe was flushed, ns on the run's axis.
-    pub flushed_ns: u64,
-    /// Number of the first probe received, plus one; 0: none.
-    pub first_probe: u32,
-    /// Probes received.
-    pub probes: u32,
-    /// Number of the last census received.
-    pub census: u32,
-}
-
-/// Life of a subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SubState {
-    /// Not asked for yet.
-    Idle,
-    /// Flushed, waiting for a probe.
-    Waiting,
-    /// Proved.
-    Active,
-    /// Not proved in time, refused, or ended by the server.
-    Failed,
-    /// Unsubscribed, or its connection ended.
-    Ended,
-}
-
-pub(super) struct State {
-    pub ledger: ShardLedger,
-    pub groups: Vec<GroupTally>,
-    pub latency: LatencySet,
-    pub subs: Vec<Sub>,
-    pub wakers: Vec<Option<Waker>>,
-    pub receipts: u64,
-    /// Owed events received intact.
-    pub satisfied: u64,
-    pub settled: u64,
-    pub resolved: u64,
-}
-
 /// Shared by the tasks of one shard.
 pub(super) struct Shard {
     pub plan: ShardPlan,
+    pub seats: Vec<Seat>,
+    /// Subscriptions of the whole plan.
+    pub subscriptions: u64,
     pub state: RefCell<State>,
-    pub course: Cell<Course>,
+    pub orders: Cell<Orders>,
+    /// The present connection of each seat.
+    pub lives: RefCell<Vec<Option<Box<Live>>>>,
+    /// One per group.
+    pub gates: Vec<Gate>,
+    /// Cancelled when first attempts are given up.
     pub handshakes: CancellationToken,
+    /// Cancelled when nobody comes back any more.
+    pub returns: CancellationToken,
+    /// When the answers to the unsubscribes begin to be waited for.
+    unsubscribed: Cell<Option<Instant>>,
 }
 
 /// Runs a shard until it is ordered to stop; called on its own thread.
@@ -222,79 +207,48 @@ pub fn run(
     snapshot: &Arc<Mutex<Snapshot>>,
 ) -> std::io::Result<ShardResult> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let seats = seats(&plan.groups, plan.index, plan.shards);
-    let state = RefCell::new(State {
-        ledger,
-        groups: vec![GroupTally::default(); plan.groups.len()],
-        latency: LatencySet::new(plan.groups.len(), plan.phases),
-        subs: subs_of(&plan),
-        wakers: vec![None; seats.len()],
-        receipts: 0,
-        satisfied: 0,
-        settled: 0,
-        resolved: 0,
-    });
-    let shard =
-        Rc::new(Shard { plan, state, course: Cell::new(Course::Run), handshakes: CancellationToken::new() });
+    let shard = Rc::new(Shard::new(plan, ledger));
     let local = LocalSet::new();
-    runtime.block_on(local.run_until(drive(Rc::clone(&shard), seats, orders, Arc::clone(snapshot))));
+    runtime.block_on(local.run_until(drive(Rc::clone(&shard), orders, Arc::clone(snapshot))));
     drop(local);
     drop(runtime);
     let shard = Rc::into_inner(shard).expect("every task of the shard has ended with its runtime");
     let state = shard.state.into_inner();
     Ok(ShardResult {
-        groups: state.groups,
+        cohorts: state.cohorts,
+        faults: state.faults,
         ledger: state.ledger,
         receipts: state.receipts,
         latency: state.latency,
     })
 }
 
-/// The subscriptions of this shard, in the order of its connections: `(channel, group)`.
+/// The subscriptions of this shard, in the order of its connections: `(channel, cohort)`.
 #[must_use]
 pub fn subscriptions(plan: &ShardPlan) -> Vec<(u32, u16)> {
-    let seats = seats(&plan.groups, plan.index, plan.shards);
-    seats.iter().flat_map(|s| s.channels(plan.channels).map(|c| (c, s.group))).collect()
-}
-
-fn subs_of(plan: &ShardPlan) -> Vec<Sub> {
-    let new = |(channel, group)| Sub {
-        channel,
-        group,
-        state: SubState::Idle,
-        flushed_ns: 0,
-        first_probe: 0,
-        probes: 0,
-        census: 0,
-    };
-    subscriptions(plan).into_iter().map(new).collect()
+    let seats = seats(&plan.groups, &plan.schedule, plan.index, plan.shards);
+    seats.iter().flat_map(|s| s.channels(plan.channels).map(|c| (c, s.cohort))).collect()
 }
 
 /// Follows orders; owns every task.
-async fn drive(
-    shard: Rc<Shard>,
-    seats: Vec<Seat>,
-    mut orders: watch::Receiver<Orders>,
-    snapshot: Arc<Mutex<Snapshot>>,
-) {
+async fn drive(shard: Rc<Shard>, mut orders: watch::Receiver<Orders>, snapshot: Arc<Mutex<Snapshot>>) {
     let mut connections = JoinSet::new();
     let mut helpers = JoinSet::new();
     helpers.spawn_local(tick(Rc::clone(&shard), Arc::clone(&snapshot)));
     helpers.spawn_local(canary(Rc::clone(&shard)));
+    helpers.spawn_local(cutter::run(Rc::clone(&shard), orders.clone()));
     let mut openers = JoinSet::new();
     let (offers, mut offered) = tokio::sync::mpsc::channel(1_024);
     let mut opened = 0;
     loop {
         let now = *orders.borrow_and_update();
         while opened < now.waves {
-            open_wave(&shard, &seats, opened, &offers, &mut connections, &mut openers);
+            open_wave(&shard, opened, &offers, &mut connections, &mut openers);
             opened += 1;
         }
-        if now.quiet_passed {
-            shard.state.borrow_mut().ledger.quiet_passed();
-        }
-        if now.course > shard.course.get() {
-            shard.order(now.course);
+        if shard.obey(now) {
+            // What was ordered must show in the counts before anything happens that was ordered.
+            shard.publish_counts(&snapshot);
         }
         if now.course == Course::Abort || (now.course == Course::Close && connections.is_empty()) {
             break;
@@ -302,7 +256,7 @@ async fn drive(
         tokio::select! {
             changed = orders.changed() => if changed.is_err() { break },
             Some((seat, permit)) = offered.recv() => {
-                connections.spawn_local(subscriber::connection(Rc::clone(&shard), seat, permit));
+                connections.spawn_local(client::run(Rc::clone(&shard), seat, permit));
             }
             Some(ended) = connections.join_next() => pass_on(ended),
             Some(ended) = openers.join_next() => pass_on(ended),
@@ -313,78 +267,24 @@ async fn drive(
     connections.shutdown().await;
     helpers.shutdown().await;
     shard.close_books();
+    shard.reconcile_faults();
     shard.publish_counts(&snapshot);
 }
 
-type Permit = Option<tokio::sync::OwnedSemaphorePermit>;
-
-fn open_wave(
-    shard: &Rc<Shard>,
-    seats: &[Seat],
-    wave: u32,
-    offers: &tokio::sync::mpsc::Sender<(Seat, Permit)>,
-    connections: &mut JoinSet<()>,
-    openers: &mut JoinSet<()>,
-) {
-    for (g, group) in shard.plan.groups.iter().enumerate() {
-        let mine: Vec<Seat> = seats
-            .iter()
-            .filter(|s| usize::from(s.group) == g && u32::from(s.wave) == wave)
-            .copied()
-            .collect();
-        match group.connect {
-            Connect::Together => {
-                for seat in mine {
-                    connections.spawn_local(subscriber::connection(Rc::clone(shard), seat, None));
-                }
-            }
-            Connect::Bounded(limit) => {
-                let share = share_of(limit, shard.plan.index, shard.plan.shards);
-                openers.spawn_local(open_bounded(mine, share, offers.clone()));
-            }
-            Connect::Rate(rate) => {
-                let rate = rate / f64::from(shard.plan.shards);
-                openers.spawn_local(open_at_rate(mine, rate, offers.clone()));
-            }
-        }
-    }
-}
-
-/// This shard's part of a limit; at least 1, or nothing would ever open.
-fn share_of(limit: u32, index: u32, shards: u32) -> usize {
-    (limit / shards + u32::from(index < limit % shards)).max(1) as usize
-}
-
-async fn open_bounded(seats: Vec<Seat>, limit: usize, offers: tokio::sync::mpsc::Sender<(Seat, Permit)>) {
-    let permits = Arc::new(Semaphore::new(limit));
-    for seat in seats {
-        let permit = Arc::clone(&permits).acquire_owned().await.ok();
-        if offers.send((seat, permit)).await.is_err() {
-            return;
-        }
-    }
-}
-
-async fn open_at_rate(seats: Vec<Seat>, rate: f64, offers: tokio::sync::mpsc::Sender<(Seat, Permit)>) {
-    let table = Timetable { rate: Some(rate), together: 1 };
-    let began = clock::now();
-    for (n, seat) in seats.into_iter().enumerate() {
-        sleep_until(began + table.due(n as u64)).await;
-        if offers.send((seat, None)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Passes counts to the conductor, gives up on subscriptions that are not confirmed in time, and notices how late
-/// the event loop wakes up.
+/// Passes counts to the conductor, gives up on what takes too long, and notices how late the event loop wakes up.
 async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut counted = None;
     loop {
         let due = ticks.tick().await;
         shard.note_lag(due.elapsed());
         shard.expire_unconfirmed();
+        shard.expire_answers();
+        if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
+            shard.count_outstanding();
+            counted = Some(clock::now());
+        }
         shard.publish_counts(&snapshot);
     }
 }
@@ -406,14 +306,99 @@ async fn canary(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    fn order(&self, course: Course) {
-        self.course.set(course);
+    fn new(plan: ShardPlan, ledger: ShardLedger) -> Self {
+        let seats = seats(&plan.groups, &plan.schedule, plan.index, plan.shards);
+        let cohorts = 2 * plan.groups.len();
+        let subs = subscriptions(&plan).into_iter().map(|(channel, cohort)| Sub::new(channel, cohort));
+        let state = State {
+            ledger,
+            cohorts: vec![GroupTally::default(); cohorts],
+            latency: LatencySet::new(cohorts, plan.phases),
+            faults: vec![FaultTally::default(); plan.faults],
+            subs: subs.collect(),
+            away: BTreeMap::new(),
+            receipts: 0,
+            satisfied: 0,
+            settled: 0,
+            resolved: 0,
+            waiting: 0,
+            barriers_noted: false,
+            outstanding: 0,
+            unanswered: 0,
+        };
+        let gate = |group: &SubscriberGroup| Gate::new(group.connect, plan.index, plan.shards);
+        Self {
+            subscriptions: plan.groups.iter().map(|g| u64::from(g.subscriptions)).sum(),
+            state: RefCell::new(state),
+            orders: Cell::default(),
+            lives: RefCell::new(seats.iter().map(|_| None).collect()),
+            gates: plan.groups.iter().map(gate).collect(),
+            handshakes: CancellationToken::new(),
+            returns: CancellationToken::new(),
+            unsubscribed: Cell::new(None),
+            seats,
+            plan,
+        }
+    }
+
+    pub(super) fn course(&self) -> Course {
+        self.orders.get().course
+    }
+
+    /// Takes over new orders; whether there were any.
+    fn obey(&self, now: Orders) -> bool {
+        let before = self.orders.replace(now);
+        if now.settled && !before.settled {
+            self.returns.cancel();
+            self.leave_the_absent();
+        }
+        if now.barrier && !before.barrier {
+            self.note_barriers();
+            self.count_outstanding();
+        }
+        if now.quiet_passed && !before.quiet_passed {
+            self.state.borrow_mut().ledger.quiet_passed();
+        }
+        if now.course > before.course {
+            self.turn_to(now.course);
+        }
+        now != before
+    }
+
+    fn turn_to(&self, course: Course) {
+        self.returns.cancel();
         if course >= Course::Close {
             self.handshakes.cancel();
         }
+        if course == Course::Unsubscribe {
+            self.unsubscribed.set(Some(clock::now()));
+            self.lives.borrow_mut().iter_mut().flatten().for_each(|live| live.expect_answer(self));
+        }
         // Woken outside the borrow: a waker may run arbitrary code.
-        let wakers: Vec<Waker> = self.state.borrow().wakers.iter().flatten().cloned().collect();
+        let wakers: Vec<Waker> =
+            self.lives.borrow().iter().flatten().filter_map(|live| live.waker().cloned()).collect();
         wakers.iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// Gives up on answers to the unsubscribes that do not come in time.
+    fn expire_answers(&self) {
+        let limit = self.plan.endpoint.timeouts.operation;
+        let waiting = self.unsubscribed.get().is_some_and(|since| since.elapsed() > limit);
+        if !waiting || self.state.borrow().unanswered == 0 {
+            return;
+        }
+        for live in self.lives.borrow_mut().iter_mut().flatten().filter(|_| self.course() < Course::Close) {
+            if live.forgo_answer(self) {
+                let failure = Failure::new(Stage::Unsubscribe, Reason::Timeout);
+                let cohort = usize::from(live.seat().cohort);
+                self.state.borrow_mut().cohorts[cohort].failures.add(failure, "");
+            }
+        }
+    }
+
+    fn count_outstanding(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.outstanding = state.ledger.count_outstanding();
     }
 
     fn note_lag(&self, lag: Duration) {
@@ -427,77 +412,18 @@ impl Shard {
         let mut out = snapshot.lock().expect("nobody panics while holding a snapshot");
         out.counts = Counts {
             resolved: state.resolved,
-            failed: state.groups.iter().map(|g| g.failures.total()).sum(),
-            established: state.groups.iter().map(|g| g.established).sum(),
+            failed: state.cohorts.iter().map(|g| g.failures.total()).sum(),
+            established: state.cohorts.iter().map(|g| g.established).sum(),
             settled: state.settled,
-            confirmed: state.groups.iter().map(|g| g.confirmed).sum(),
+            confirmed: state.cohorts.iter().map(|g| g.confirmed).sum(),
             receipts: state.receipts,
             satisfied: state.satisfied,
-            ..Counts::default()
+            away: state.away.len() as u64,
+            barriers_noted: state.barriers_noted.into(),
+            outstanding: state.outstanding,
+            unanswered: state.unanswered,
         };
         out.cpu = thread_time();
         out.interval.merge(&state.latency.take_interval());
     }
-
-    fn expire_unconfirmed(&self) {
-        let board = &self.plan.board;
-        let limit = self.plan.endpoint.timeouts.confirm;
-        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
-        let State { subs, groups, settled, .. } = &mut *self.state.borrow_mut();
-        if *settled == subs.len() as u64 {
-            return;
-        }
-        let now = board.clock.now_ns();
-        for sub in subs.iter_mut().filter(|s| s.state == SubState::Waiting) {
-            if now.saturating_sub(sub.flushed_ns) > limit_ns {
-                sub.state = SubState::Failed;
-                *settled += 1;
-                board.waiting[sub.channel as usize].fetch_sub(1, Relaxed);
-                groups[usize::from(sub.group)]
-                    .failures
-                    .add(Failure::new(Stage::Confirm, Reason::Timeout), "");
-            }
-        }
-    }
-
-    /// Ends what is still open, so that every enrolment is released.
-    fn close_books(&self) {
-        let all = 0..self.state.borrow().subs.len() as u32;
-        self.end_subscriptions(all, End::Unsubscribed);
-    }
-
-    /// Ends the subscriptions of `range` (indices in this shard), however far they had come.
-    pub(super) fn end_subscriptions(&self, range: Range<u32>, how: End) {
-        let board = &self.plan.board;
-        let State { subs, ledger, settled, groups, .. } = &mut *self.state.borrow_mut();
-        for index in range {
-            let sub = &mut subs[index as usize];
-            match sub.state {
-                SubState::Ended => continue,
-                SubState::Idle | SubState::Failed => {}
-                SubState::Waiting => {
-                    board.waiting[sub.channel as usize].fetch_sub(1, Relaxed);
-                }
-                SubState::Active => {
-                    ledger.end(index as usize, how);
-                    if how == End::Unsubscribed {
-                        groups[usize::from(sub.group)].probes_missed += missed_probes(board, sub);
-                    }
-                    board.active.down();
-                    board.census.drop_out(sub.census);
-                }
-            }
-            if matches!(sub.state, SubState::Idle | SubState::Waiting) {
-                *settled += 1;
-            }
-            sub.state = SubState::Ended;
-        }
-    }
-}
-
-/// Probes of the subscription's channel that it did not receive although it had received an earlier one.
-fn missed_probes(board: &Board, sub: &Sub) -> u64 {
-    let sent = board.probes_sent[sub.channel as usize].load(Relaxed);
-    let owed = (sent + 1).saturating_sub(sub.first_probe);
-    u64::from(owed.saturating_sub(sub.probes))
 }

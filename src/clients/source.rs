@@ -1,25 +1,19 @@
-//! What one publishing connection has to say next, and when: events of a plan, or probes for whoever waits.
+//! What one publishing connection has to say next, and when: events of a plan and their barriers, or probes.
 //!
 //! Decides only; the links (`link`, `http_link`) put it on the wire.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
+use super::barriers::{BarrierRounds, Turn};
 use super::board::Board;
 use super::pace::{Share, Timetable};
+use super::probes::Probes;
 use crate::ledger::{Kind, StreamId, Token};
 use crate::scenarios::plan::{Pace, Plan, PublisherGroup};
 
-/// How often the waiting channels are looked through.
-const SCAN: Duration = Duration::from_millis(5);
-/// The shortest pause before a channel is probed again; a server that is busy accepting 10,000 connections
-/// answers late, and probes sent every fraction of a millisecond would only make it later.
-const FIRST_BACKOFF_MS: u32 = 50;
-/// The longest.
-const LAST_BACKOFF_MS: u32 = 1_000;
-/// Probes that may be unacknowledged; beyond it the prober waits for the server.
-const PROBES_IN_FLIGHT: usize = 512;
+/// Barriers handed to the socket before it is flushed; they are not load, so nothing is shown by flushing each.
+const BARRIER_BATCH: u32 = 64;
 
 /// One message to publish.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +29,12 @@ pub(super) struct Outgoing {
 pub(super) enum What {
     /// Event `n` of the plan; `seq` in its stream.
     Event { group: usize, phase: usize, stream: StreamId, seq: u64 },
-    /// A probe or a census.
+    /// The barrier of a stream.
+    Barrier,
+    /// A probe.
     Probe,
+    /// A probe of the census with this number.
+    Census(u32),
 }
 
 /// What to do next.
@@ -74,6 +72,29 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// There is a connection, or another one; called before anything is said on it.
+    pub(super) fn connected(&mut self) {
+        match self {
+            Self::Events(events) => events.connected(),
+            Self::Probes(probes) => probes.connected(),
+        }
+    }
+
+    /// Something that was handed over on the present connection was answered, or its answer was given up.
+    pub(super) fn answered(&mut self, what: What, now_ns: u64) {
+        match self {
+            Self::Events(events) if what == What::Barrier => events.barriers.answered(now_ns),
+            Self::Events(_) => {}
+            Self::Probes(probes) => probes.answered(what),
+        }
+    }
+
+    /// Whether it connects again for as long as the run lasts: without the prober every subscription that waits would
+    /// seem unproved.
+    pub(super) fn never_gives_up(&self) -> bool {
+        matches!(self, Self::Probes(_))
+    }
+
     pub(super) fn next(&mut self, orders: &PublishOrders, in_flight: usize, now_ns: u64) -> Next {
         match self {
             Self::Events(events) => events.next(orders, in_flight, now_ns),
@@ -82,8 +103,9 @@ impl Source {
     }
 
     /// Messages handed to the socket before it is flushed.
-    pub(super) fn batch(&self) -> u32 {
+    pub(super) fn batch(&self, orders: &PublishOrders) -> u32 {
         match self {
+            Self::Events(_) if orders.barrier => BARRIER_BATCH,
             Self::Events(events) => events.batch,
             Self::Probes(_) => 64,
         }
@@ -108,6 +130,10 @@ pub(super) struct Events {
     payload: usize,
     batch: u32,
     share: Share,
+    barriers: BarrierRounds,
+    /// Rises with every connection after the first.
+    epoch: u32,
+    is_first_connection: bool,
     /// First event and count per phase of the plan; `None`: the group is silent in it.
     spans: Vec<Option<(u64, u64)>>,
 }
@@ -149,6 +175,7 @@ impl Events {
     pub(super) fn new(board: Arc<Board>, plan: &Plan, index: usize, connection: u32, publisher: u32) -> Self {
         let group = &plan.publishers[index];
         let streams = u64::from(board.streams.streams_of_group(index));
+        let share = Share::new(connection, group.connections, streams);
         Self {
             board,
             group: index,
@@ -157,9 +184,21 @@ impl Events {
             table: timetable(group),
             payload: group.payload,
             batch: group.batch,
-            share: Share::new(connection, group.connections, streams),
+            barriers: BarrierRounds::new(share.clone(), streams),
+            share,
+            epoch: 0,
+            is_first_connection: true,
             spans: spans(plan, group),
         }
+    }
+
+    /// What an old connection was given may be processed after what the new one is given first, or never: order is
+    /// promised only within an epoch.
+    fn connected(&mut self) {
+        if !std::mem::replace(&mut self.is_first_connection, false) {
+            self.epoch = self.board.roster.begin_epoch(&self.board.streams, self.publisher);
+        }
+        self.barriers.connected();
     }
 
     /// The phase that is still to be sent under these orders: its index, its start and its first event. What a
@@ -184,6 +223,9 @@ impl Events {
     }
 
     fn next(&mut self, orders: &PublishOrders, in_flight: usize, now_ns: u64) -> Next {
+        if orders.barrier {
+            return self.next_barrier(now_ns);
+        }
         let Some((phase, start_ns, first)) = self.current(orders) else { return Next::Wait };
         let n = self.share.peek();
         let mut due_ns = start_ns + self.table.due(n - first).as_nanos() as u64;
@@ -200,108 +242,38 @@ impl Events {
         debug_assert_eq!(published.seq, seq, "a stream is published by one connection, in order");
         self.board.obligations.fetch_add(published.obligations, Relaxed);
         Next::Send(Outgoing {
-            token: Token {
-                run: self.board.run,
-                channel: self.board.streams.channel(stream),
-                publisher: self.publisher,
-                epoch: 0,
-                kind: Kind::Event,
-                seq,
-                due_ns,
-                sent_ns: now_ns,
-            },
+            token: self.token(stream, Kind::Event, seq, (due_ns, now_ns)),
             payload: self.payload,
             what: What::Event { group: self.group, phase, stream, seq },
         })
     }
-}
 
-/// Probes for channels on which somebody waits, and censuses over all channels.
-pub(super) struct Probes {
-    board: Arc<Board>,
-    publisher: u32,
-    channels: u32,
-    cursor: u32,
-    next_scan_ns: u64,
-    census: u32,
-    census_cursor: u32,
-    /// When each channel may be probed again (ms on the run's axis) and the pause after that.
-    rounds: Vec<(u32, u32)>,
-}
-
-impl Probes {
-    pub(super) fn new(board: Arc<Board>, publisher: u32, channels: u32) -> Self {
-        let rounds = vec![(0, FIRST_BACKOFF_MS); channels as usize];
-        Self {
-            board,
-            publisher,
-            channels,
-            cursor: 0,
-            next_scan_ns: 0,
-            census: 0,
-            census_cursor: channels,
-            rounds,
-        }
-    }
-
-    fn next(&mut self, orders: &PublishOrders, in_flight: usize, now_ns: u64) -> Next {
-        if in_flight >= PROBES_IN_FLIGHT {
-            return Next::Wait;
-        }
-        if orders.census > self.census {
-            self.census = orders.census;
-            self.census_cursor = 0;
-        }
-        if self.census_cursor < self.channels {
-            self.census_cursor += 1;
-            return Next::Send(self.probe(self.census_cursor - 1, Kind::Census, now_ns));
-        }
-        if now_ns < self.next_scan_ns {
-            return Next::At(self.next_scan_ns);
-        }
-        while self.cursor < self.channels {
-            let channel = self.cursor;
-            self.cursor += 1;
-            if self.is_due(channel, now_ns) {
-                return Next::Send(self.probe(channel, Kind::Probe, now_ns));
+    fn next_barrier(&mut self, now_ns: u64) -> Next {
+        let Self { board, barriers, group, .. } = self;
+        // The first event of each stream names it.
+        let stream = |k| board.streams.event(*group, k).0;
+        match barriers.next(now_ns, |k| board.barriers.awaited(stream(k)) > 0) {
+            Turn::At(at_ns) => Next::At(at_ns),
+            Turn::Wait => Next::Wait,
+            Turn::Publish(k) => {
+                let stream = stream(k);
+                let seq = board.roster.published(stream);
+                let token = self.token(stream, Kind::Barrier, seq, (now_ns, now_ns));
+                Next::Send(Outgoing { token, payload: 0, what: What::Barrier })
             }
         }
-        self.cursor = 0;
-        self.next_scan_ns = now_ns + SCAN.as_nanos() as u64;
-        Next::At(self.next_scan_ns)
     }
 
-    /// One round for everyone who waits on the channel; rounds back off.
-    fn is_due(&mut self, channel: u32, now_ns: u64) -> bool {
-        let now_ms = (now_ns / 1_000_000) as u32;
-        let (next_ms, pause_ms) = &mut self.rounds[channel as usize];
-        if self.board.waiting[channel as usize].load(Relaxed) == 0 {
-            *pause_ms = FIRST_BACKOFF_MS;
-            return false;
-        }
-        if now_ms < *next_ms {
-            return false;
-        }
-        *next_ms = now_ms + *pause_ms;
-        *pause_ms = (*pause_ms * 2).min(LAST_BACKOFF_MS);
-        true
-    }
-
-    fn probe(&self, channel: u32, kind: Kind, now_ns: u64) -> Outgoing {
-        let seq = self.board.probes_sent[channel as usize].fetch_add(1, Relaxed);
-        Outgoing {
-            token: Token {
-                run: self.board.run,
-                channel,
-                publisher: self.publisher,
-                epoch: if kind == Kind::Census { self.census } else { 0 },
-                kind,
-                seq: u64::from(seq),
-                due_ns: now_ns,
-                sent_ns: now_ns,
-            },
-            payload: 0,
-            what: What::Probe,
+    fn token(&self, stream: StreamId, kind: Kind, seq: u64, (due_ns, sent_ns): (u64, u64)) -> Token {
+        Token {
+            run: self.board.run,
+            channel: self.board.streams.channel(stream),
+            publisher: self.publisher,
+            epoch: self.epoch,
+            kind,
+            seq,
+            due_ns,
+            sent_ns,
         }
     }
 }
@@ -330,6 +302,9 @@ mod tests {
             payload: 0,
             batch: 1,
             share: Share::new(0, 1, 1),
+            barriers: BarrierRounds::new(Share::new(0, 1, 1), 1),
+            epoch: 0,
+            is_first_connection: true,
             spans: vec![Some((0, 3)), Some((3, 3))],
         }
     }
@@ -341,7 +316,7 @@ mod tests {
     /// Phase, seq and due time in ms of the event that is sent next.
     fn sent(events: &mut Events, orders: &PublishOrders, now_ms: u64) -> Option<(usize, u64, u64)> {
         let Next::Send(outgoing) = events.next(orders, 0, now_ms * MS) else { return None };
-        let What::Event { phase, seq, .. } = outgoing.what else { panic!("a probe") };
+        let What::Event { phase, seq, .. } = outgoing.what else { panic!("no event") };
         Some((phase, seq, outgoing.token.due_ns / MS))
     }
 
@@ -358,5 +333,54 @@ mod tests {
         assert!(!events.is_done(&second));
         assert_eq!(sent(&mut events, &second, 1_020), Some((1, 5, 1_020)));
         assert!(events.is_done(&second));
+    }
+
+    /// Stream (by its channel), seq and epoch of the barriers that are sent now.
+    fn barriers(events: &mut Events, now_ms: u64) -> Vec<(u32, u64, u32)> {
+        let orders = PublishOrders { stop: true, barrier: true, ..orders(0) };
+        std::iter::from_fn(|| match events.next(&orders, 0, now_ms * MS) {
+            Next::Send(Outgoing { token, what: What::Barrier, .. }) => {
+                Some((token.channel, token.seq, token.epoch))
+            }
+            _ => None,
+        })
+        .collect()
+    }
+
+    #[test]
+    fn barriers_say_how_many_events_there_were_while_somebody_waits() {
+        let mut events = events();
+        assert_eq!(sent(&mut events, &orders(0), 15), Some((0, 0, 0)));
+        assert_eq!(sent(&mut events, &orders(0), 15), Some((0, 1, 10)));
+        assert_eq!(barriers(&mut events, 20), [], "nobody waits");
+        let stream = StreamId(0);
+        events.board.barriers.wait_for(stream);
+        assert_eq!(barriers(&mut events, 2_000), [(0, 2, 0)]);
+        events.barriers.answered(2_000 * MS);
+        assert_eq!(barriers(&mut events, 2_050), []);
+        assert_eq!(barriers(&mut events, 3_000), [(0, 2, 0)], "again, for who has not received it");
+        events.board.barriers.done(stream);
+        assert_eq!(barriers(&mut events, 10_000), []);
+    }
+
+    #[test]
+    fn epochs_rise_with_every_connection_after_the_first() {
+        let mut events = events();
+        let sent = |events: &mut Events, now_ms: u64| match events.next(&orders(0), 0, now_ms * MS) {
+            Next::Send(outgoing) => (outgoing.token.epoch, outgoing.token.seq),
+            _ => panic!("nothing is due"),
+        };
+        events.connected();
+        assert_eq!(sent(&mut events, 0), (0, 0));
+        events.connected();
+        assert_eq!(
+            sent(&mut events, 500),
+            (1, 1),
+            "what came due meanwhile is sent late, with seqs that run on"
+        );
+        events.connected();
+        assert_eq!(sent(&mut events, 500), (2, 2));
+        events.board.barriers.wait_for(StreamId(0));
+        assert_eq!(barriers(&mut events, 600), [(0, 3, 2)]);
     }
 }

@@ -1,20 +1,19 @@
 //! The ledger of one subscriber shard: told of every confirmation, end and receipt, it remembers who was owed
 //! what and what arrived.
 //!
-//! Owned by the shard's thread and shares nothing but the [`Roster`]. Closing it, where obligations get their
-//! classes, is in the sibling `close`.
+//! Owned by the shard's thread and shares nothing but the [`Roster`]. Here is what a subscription goes through; what
+//! it receives is in the sibling `receive`, the end of a run in `barriers`, and closing, where obligations get their
+//! classes, in `close`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::book::{self, Book, Room};
-use super::classes::Class;
+use super::barriers::Barrier;
+use super::book::{Book, Room};
 use super::counts::{ReceiptClass, Totals};
-use super::lives::Lives;
+use super::lives::{Edge, Lives, Mark, NEVER, OlderEpochs, Standing};
 use super::roster::Roster;
 use super::streams::{StreamId, Streams};
-use super::token::{Found, Kind, Token};
-use crate::report::model::Example;
 
 /// Most damaged obligations remembered by a shard; what is damaged beyond is classed as if it never arrived.
 pub const DAMAGED_MAX: usize = 1 << 16;
@@ -110,6 +109,8 @@ pub struct ShardLedger {
     /// One row of `streams.slots()` books per subscription.
     pub(super) books: Vec<Book>,
     pub(super) lives: Lives,
+    /// Like the books, once somebody has to do with barriers.
+    pub(super) barriers: Vec<Barrier>,
     pub(super) room: Room,
     /// Obligations of which a damaged copy arrived.
     pub(super) damaged: HashSet<(usize, StreamId, u64)>,
@@ -125,6 +126,7 @@ impl ShardLedger {
             subscriptions: subscriptions.to_vec(),
             books: vec![Book::default(); subscriptions.len() * slots],
             lives: Lives::new(subscriptions.len(), slots),
+            barriers: Vec::new(),
             room: Room::new(config.gaps_max_bytes),
             damaged: HashSet::new(),
             totals: Totals::new(config.groups, config.phases),
@@ -132,30 +134,99 @@ impl ShardLedger {
         }
     }
 
-    /// An incarnation starts: from now on the subscription is owed every event of its channel.
+    /// The subscribe of the next incarnation has been flushed; called at once, and before [`Self::confirm`].
+    pub fn subscribed(&mut self, sub: usize) {
+        self.subscribed_at(sub, NEVER);
+    }
+
+    /// As [`Self::subscribed`], with the time of the flush on the run's axis: an event that was sent later is not
+    /// taken for a replayed one, even if its acknowledgement came before this call.
+    pub fn subscribed_at(&mut self, sub: usize, flushed_ns: u64) {
+        match self.lives.standing(sub) {
+            Standing::Live => {}
+            // It may be the second subscribe of one that had been ended on purpose.
+            Standing::Outside => {
+                self.lives.renewing(sub, NEVER);
+                self.each_slot(sub, |this, slot, _| this.lives.edge_mut(sub, slot).soft = NEVER);
+            }
+            Standing::Away => {
+                self.lives.renewing(sub, flushed_ns);
+                self.each_slot(sub, |this, slot, stream| {
+                    let acked = this.config.roster.acked_through(stream);
+                    let from = acked.max(this.lives.member_since(sub, slot));
+                    this.lives.edge_mut(sub, slot).soft = from;
+                });
+            }
+        }
+    }
+
+    /// An incarnation starts. With the first the subscription becomes a member: from now on, and also while it is
+    /// away, it is owed every event of its channel.
     ///
     /// # Panics
     /// If it has a live incarnation already.
     pub fn confirm(&mut self, sub: usize) {
-        assert!(!self.lives.is_live(sub), "a subscription is confirmed once per incarnation");
-        let streams = Arc::clone(&self.config.streams);
-        let row = sub * streams.slots();
-        self.lives.begin(sub, |slot| self.books[row + slot].window().end);
-        for stream in streams.streams_of_channel(self.subscriptions[sub].channel) {
-            self.lives.owe_from(sub, streams.slot(stream), self.config.roster.enrol(stream));
+        assert!(!self.is_live(sub), "a subscription is confirmed once per incarnation");
+        let (streams, roster) = (Arc::clone(&self.config.streams), Arc::clone(&self.config.roster));
+        let joins = self.lives.standing(sub) == Standing::Outside;
+        let first = |stream| if joins { roster.enrol(stream) } else { roster.published(stream) };
+        let slots = streams.streams_of_channel(self.subscriptions[sub].channel);
+        self.lives.begin(sub, slots.map(|stream| (streams.slot(stream), first(stream))));
+        self.forget_barriers(sub);
+    }
+
+    /// The live incarnation ends. Having died or been cut, the subscription stays a member, away, until it is confirmed
+    /// again or leaves; having been unsubscribed it leaves. Without an incarnation only that.
+    pub fn end(&mut self, sub: usize, how: End) {
+        let leaves = how == End::Unsubscribed;
+        match self.lives.standing(sub) {
+            Standing::Live => {}
+            Standing::Away if leaves => return self.leave(sub),
+            Standing::Away | Standing::Outside => return,
+        }
+        let (streams, roster) = (Arc::clone(&self.config.streams), Arc::clone(&self.config.roster));
+        let mark = |stream| {
+            let slot = streams.slot(stream);
+            let Edge { soft: from, hard: first } = self.lives.edge(sub, slot);
+            let acked_end = roster.acked_through(stream);
+            let end = if leaves { roster.release(stream) } else { roster.published(stream) };
+            let barrier = self.barrier_of(sub, slot);
+            let (mut high, older) = self.arrived(sub, stream, first..end);
+            // The newest epoch may be empty; what came before it a barrier does not prove.
+            if barrier.is_seen() && first < end && roster.epoch_end(stream, end - 1) == NEVER {
+                high = high.max(end);
+            }
+            let given_up = barrier.is_given_up();
+            (slot, Mark { from, first, end, acked_end, high, left: NEVER, given_up }, older)
+        };
+        let channel = self.subscriptions[sub].channel;
+        let marks: Vec<_> = streams.streams_of_channel(channel).map(mark).collect();
+        self.lives.finish(sub, how, marks);
+    }
+
+    /// The subscription will not come back: it is owed nothing that is published from now on.
+    pub fn leave(&mut self, sub: usize) {
+        self.end(sub, End::Died);
+        if self.lives.standing(sub) == Standing::Away {
+            self.each_slot(sub, |this, slot, stream| {
+                let left = this.config.roster.release(stream);
+                *this.lives.edge_mut(sub, slot) = Edge { soft: NEVER, hard: left };
+            });
+            self.lives.leave(sub);
         }
     }
 
-    /// The live incarnation ends: it is owed nothing that is published from now on. Without one, nothing happens.
-    pub fn end(&mut self, sub: usize, how: End) {
-        if !self.lives.is_live(sub) {
-            return;
+    /// The server has answered what was sent after the unsubscribe: what is published from now on must not arrive, and
+    /// what had not arrived by then was not held up by the connection.
+    pub fn unsubscribe_answered(&mut self, sub: usize) {
+        if self.lives.standing(sub) == Standing::Outside {
+            self.lives.answer(sub);
+            self.each_slot(sub, |this, slot, stream| {
+                let published = this.config.roster.published(stream);
+                let edge = this.lives.edge_mut(sub, slot);
+                edge.soft = edge.soft.min(published);
+            });
         }
-        let streams = Arc::clone(&self.config.streams);
-        for stream in streams.streams_of_channel(self.subscriptions[sub].channel) {
-            self.lives.owe_until(sub, streams.slot(stream), self.config.roster.release(stream));
-        }
-        self.lives.finish(sub, how);
     }
 
     /// The quiet period after the last publish has passed: what is still missing on an incarnation that is live
@@ -164,103 +235,27 @@ impl ShardLedger {
         self.lives.quiet_passed();
     }
 
-    /// The subscribe of the next incarnation has been flushed; called before [`Self::confirm`].
-    pub fn subscribed(&mut self, sub: usize) {
-        let _ = sub;
-    }
-
-    /// The subscription will not come back: it is owed nothing that is published from now on.
-    pub fn leave(&mut self, sub: usize) {
-        let _ = sub;
-    }
-
-    /// The server has answered what was sent after the unsubscribe: what is published from now on must not arrive.
-    pub fn unsubscribe_answered(&mut self, sub: usize) {
-        let _ = sub;
-    }
-
-    /// The streams of a live subscription whose barriers it must receive.
-    pub fn await_barriers(&mut self, sub: usize) -> Vec<StreamId> {
-        let _ = sub;
-        Vec::new()
-    }
-
-    /// Enters a barrier that arrived under the operation of `sub`; its stream, if it was awaited and is now seen.
-    pub fn barrier(&mut self, sub: usize, token: &Token) -> Option<StreamId> {
-        let _ = (sub, token);
-        None
-    }
-
-    /// The barriers that `sub` still waits for are no longer waited for: they were given up, or it ended.
-    pub fn give_up_barriers(&mut self, sub: usize) -> Vec<StreamId> {
-        let _ = sub;
-        Vec::new()
-    }
-
     /// Whether the subscription has a live incarnation.
     #[must_use]
     pub fn is_live(&self, sub: usize) -> bool {
-        self.lives.is_live(sub)
+        self.lives.standing(sub) == Standing::Live
     }
 
-    /// The decoder's own counter, kept apart from everything else so that the second sum proves something:
-    /// called once for each receipt, before [`Self::receive`] or [`Self::receive_nothing`].
-    pub fn count_receipt(&mut self, sub: usize, phase: usize) {
-        self.totals.count_receipt(usize::from(self.subscriptions[sub].group), phase);
-    }
-
-    /// Enters one event's token that arrived under the operation of `sub`. `phase` is the phase the event
-    /// belongs to, by its due time; for a broken token the current one. Probes and the like stay out.
-    pub fn receive(&mut self, sub: usize, found: &Found, recv_ns: u64, phase: usize) -> Receipt {
-        debug_assert!(
-            !matches!(found, Found::Intact(token) if token.kind != Kind::Event),
-            "only events are owed"
-        );
-        let receipt = match found {
-            Found::Intact(token) => self.judge(sub, token, recv_ns, phase),
-            Found::Damaged(token) => self.note_damage(sub, token),
-            Found::Broken => Receipt::Corrupted,
-        };
-        let group = usize::from(self.subscriptions[sub].group);
-        self.totals.cell(group, phase).add_receipt(receipt.class());
-        if !matches!(receipt, Receipt::First { .. }) {
-            self.keep_example(sub, found, recv_ns, receipt);
-        }
-        receipt
-    }
-
-    /// Enters a message that must carry a token and carries none, so that corruption that hits the magic of a
-    /// token is seen too.
-    pub fn receive_nothing(&mut self, sub: usize, recv_ns: u64, phase: usize) -> Receipt {
-        self.receive(sub, &Found::Broken, recv_ns, phase)
-    }
-
-    /// Enters a probe of this run that arrived under the operation of another channel: probes are in no stream, but
-    /// one that strays shows what an event would.
-    pub fn receive_stray(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
-        let group = usize::from(self.subscriptions[sub].group);
-        self.totals.cell(group, phase).add_receipt(Receipt::Misrouted.class());
-        self.keep_example(sub, &Found::Intact(*token), recv_ns, Receipt::Misrouted);
-        Receipt::Misrouted
-    }
-
-    /// Whether every obligation so far has been met, for those who wait until the last delivery has arrived.
-    /// Looks at every subscription: not for the receive loop.
+    /// How many obligations may still be met: what is missing on live incarnations of what was published since they
+    /// were confirmed. For those who wait until the last delivery has arrived; looks at every subscription, so it is
+    /// not for the receive loop.
     #[must_use]
     pub fn count_outstanding(&self) -> u64 {
         let streams = &self.config.streams;
         let missing = |sub: usize| {
             streams.streams_of_channel(self.subscriptions[sub].channel).map(move |stream| {
                 let slot = streams.slot(stream);
-                let Some((life, mark)) = self.lives.of(sub, slot).next() else { return 0 };
-                if life.ended.is_some() {
-                    return 0;
-                }
-                let end = self.config.roster.published(stream);
-                self.books[sub * streams.slots() + slot].count_missing(mark.owed().start..end)
+                let first = self.lives.edge(sub, slot).hard;
+                let published = self.config.roster.published(stream);
+                self.books[self.row(sub) + slot].count_missing(first..published)
             })
         };
-        (0..self.subscriptions.len()).flat_map(missing).sum()
+        (0..self.subscriptions.len()).filter(|sub| self.is_live(*sub)).flat_map(missing).sum()
     }
 
     /// Bytes that this ledger holds on the heap.
@@ -269,140 +264,68 @@ impl ShardLedger {
         self.books.capacity() * size_of::<Book>()
             + self.books.iter().map(Book::heap_bytes).sum::<usize>()
             + self.subscriptions.capacity() * size_of::<SubscriptionShape>()
+            + self.barriers.capacity() * size_of::<Barrier>()
+            + self.damaged.capacity() * size_of::<(usize, StreamId, u64)>()
             + self.lives.heap_bytes()
     }
 
-    /// The stream of a token that this run did publish.
-    fn published(&self, token: &Token) -> Option<StreamId> {
-        let stream = self.config.streams.stream_of(token.publisher, token.channel)?;
-        let known = token.run == self.config.run && token.seq < self.config.roster.published(stream);
-        known.then_some(stream)
+    /// Where a subscription's books begin.
+    pub(super) fn row(&self, sub: usize) -> usize {
+        sub * self.config.streams.slots()
     }
 
-    fn judge(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
-        let shape = self.subscriptions[sub];
-        let Some(stream) = self.published(token) else { return Receipt::Phantom };
-        if token.channel != shape.channel {
-            return Receipt::Misrouted;
+    /// Everything that differs by stream, done for each stream of a subscription's channel.
+    pub(super) fn each_slot(&mut self, sub: usize, mut act: impl FnMut(&mut Self, usize, StreamId)) {
+        let streams = Arc::clone(&self.config.streams);
+        for stream in streams.streams_of_channel(self.subscriptions[sub].channel) {
+            act(self, streams.slot(stream), stream);
         }
-        let slot = self.config.streams.slot(stream);
-        let seq = token.seq;
-        if let Some((life, mark)) = self.lives.of(sub, slot).next()
-            && life.ended == Some(End::Unsubscribed)
-            && seq >= mark.owed().end
-        {
-            return Receipt::AfterUnsubscribe;
-        }
-        let book = &mut self.books[sub * self.config.streams.slots() + slot];
-        let reordered = match book.record(seq, &mut self.room) {
-            book::Receipt::First { reordered } => reordered,
-            book::Receipt::Duplicate => return Receipt::Duplicated,
-            book::Receipt::Unverified => return Receipt::Unverified,
-        };
-        let late = recv_ns.saturating_sub(token.due_ns) > self.config.deadline_ns;
-        let in_life = self.lives.of(sub, slot).position(|(_, mark)| mark.owed().contains(&seq));
-        let counts = self.totals.cell(usize::from(shape.group), phase);
-        counts.reordered += u64::from(reordered);
-        match in_life {
-            Some(0) if late => counts.add(Class::Late),
-            Some(0) => counts.add(Class::Delivered),
-            Some(_) => counts.add(Class::Recovered),
-            None => counts.unowed += 1,
-        }
-        Receipt::First { reordered, late, owed: in_life.is_some() }
     }
 
-    fn note_damage(&mut self, sub: usize, token: &Token) -> Receipt {
-        if let Some(stream) = self.published(token)
-            && token.channel == self.subscriptions[sub].channel
-            && self.damaged.len() < DAMAGED_MAX
-        {
-            self.damaged.insert((sub, stream, token.seq));
-        }
-        Receipt::Corrupted
-    }
-
-    fn keep_example(&mut self, sub: usize, found: &Found, recv_ns: u64, receipt: Receipt) {
-        let subscription = self.config.first_subscription + sub as u64;
-        let channel = self.subscriptions[sub].channel;
-        self.totals.keep_receipt_example(receipt.class(), || {
-            let blank = Example {
-                channel: channel.into(),
-                subscription,
-                received_s: Some(seconds(recv_ns)),
-                rule: rule(found, receipt).to_owned(),
-                ..Example::default()
-            };
-            match found {
-                Found::Broken => blank,
-                Found::Intact(token) | Found::Damaged(token) => Example {
-                    channel: token.channel.into(),
-                    publisher: token.publisher.into(),
-                    epoch: token.epoch.into(),
-                    seq: token.seq,
-                    due_s: Some(seconds(token.due_ns)),
-                    sent_s: Some(seconds(token.sent_ns)),
-                    ..blank
-                },
-            }
-        });
-    }
-}
-
-pub(super) fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
-}
-
-/// Why a receipt that is not a first one is what it is.
-fn rule(found: &Found, receipt: Receipt) -> &'static str {
-    match receipt {
-        Receipt::First { .. } => "the first receipt of its event",
-        Receipt::Duplicated => "this subscription had received the event before",
-        Receipt::Corrupted if matches!(found, Found::Broken) => "no readable token in the message",
-        Receipt::Corrupted => "the token's filler is wrong or truncated",
-        Receipt::Phantom => "this run published no such event",
-        Receipt::Misrouted => "arrived under the operation of another channel",
-        Receipt::AfterUnsubscribe => "published after this subscription was ended",
-        Receipt::Unverified => "a memory cap was hit for this stream",
+    /// The end of what arrived of the last epoch in a range of a stream, and of each epoch before it.
+    fn arrived(&self, sub: usize, stream: StreamId, range: std::ops::Range<u64>) -> (u64, OlderEpochs) {
+        let book = &self.books[self.row(sub) + self.config.streams.slot(stream)];
+        let mut epochs = self.config.roster.epochs_within(stream, range);
+        epochs.pop();
+        let older = epochs.into_iter().map(|epoch| (epoch.clone(), book.end_within(epoch))).collect();
+        (book.window().end, older)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::GroupShape;
+    use crate::ledger::{Found, GroupShape, Kind, Token};
 
-    /// What a subscription to channel 0 of two says to a probe, which belongs to no stream.
-    #[test]
-    fn a_probe_that_strays_is_misrouted_and_one_of_another_run_is_a_phantom() {
-        let streams = Arc::new(Streams::new(2, &[GroupShape { connections: 1 }]));
+    fn ledger(subscriptions: usize) -> (ShardLedger, Arc<Roster>) {
+        let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
         let roster = Arc::new(Roster::new(&streams));
         let config = Config {
             run: 1,
             streams,
-            roster,
+            roster: Arc::clone(&roster),
             deadline_ns: 0,
             groups: 1,
             phases: 1,
             gaps_max_bytes: 0,
             first_subscription: 0,
         };
-        let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 0, group: 0 }]);
-        let probe = |run, kind| Token {
-            run,
-            channel: 1,
-            publisher: 1,
-            epoch: 0,
-            kind,
-            seq: 0,
-            due_ns: 0,
-            sent_ns: 0,
-        };
-        assert_eq!(ledger.receive_stray(0, &probe(1, Kind::Probe), 0, 0), Receipt::Misrouted);
-        let foreign = Found::Intact(probe(2, Kind::Event));
-        assert_eq!(ledger.receive(0, &foreign, 0, 0), Receipt::Phantom);
-        let counts = ledger.totals.all();
-        let of = |class| counts.receipts_of(class);
-        assert_eq!((of(ReceiptClass::Misrouted), of(ReceiptClass::Phantom)), (1, 1));
+        (ShardLedger::new(config, &vec![SubscriptionShape { channel: 0, group: 0 }; subscriptions]), roster)
+    }
+
+    #[test]
+    fn without_gaps_and_in_one_life_a_subscription_takes_57_bytes_at_most() {
+        let (mut ledger, roster) = ledger(1_000);
+        (0..1_000).for_each(|sub| ledger.confirm(sub));
+        for seq in 0..50 {
+            let epoch = 0;
+            let kind = Kind::Event;
+            roster.publish(StreamId(0));
+            let token = Token { run: 1, channel: 0, publisher: 0, epoch, kind, seq, due_ns: 0, sent_ns: 0 };
+            (0..1_000).for_each(|sub| _ = ledger.receive(sub, &Found::Intact(token), 0, 0));
+        }
+        assert_eq!(ledger.heap_bytes(), 56_000);
+        (0..1_000).for_each(|sub| _ = ledger.await_barriers(sub));
+        assert_eq!(ledger.heap_bytes(), 57_000);
     }
 }

@@ -169,6 +169,14 @@ impl Book {
         self.missing_ranges(range).map(|r| r.end - r.start).sum()
     }
 
+    /// One more than the largest seq of `range` that was received; its start if there is none.
+    #[must_use]
+    pub fn end_within(&self, range: Range<u64>) -> u64 {
+        let end = range.end.min(self.window().end).max(range.start);
+        // Ranges of missing seqs never touch each other.
+        self.missing_ranges(range.start..end).last().filter(|gap| gap.end == end).map_or(end, |gap| gap.start)
+    }
+
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

@@ -1,5 +1,7 @@
 //! The rules: what became of one obligation, decided from its facts alone.
 
+use crate::scenarios::target::Contract;
+
 /// What became of a delivery that was owed. Exactly one class applies; see [`classify`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Class {
@@ -61,10 +63,15 @@ impl Class {
         }
     }
 
-    /// Whether it is a loss that the server is blamed for.
+    /// Whether it is a loss that a server with this contract is blamed for: one that promises that nothing is missed
+    /// promises to make up for what was published while a subscriber was away.
     #[must_use]
-    pub fn is_lost(self) -> bool {
-        matches!(self, Self::LostProven | Self::LostPresumed)
+    pub fn is_lost(self, contract: Contract) -> bool {
+        match self {
+            Self::LostProven | Self::LostPresumed => true,
+            Self::MissedDisconnected => contract != Contract::AtMostOnce,
+            _ => false,
+        }
     }
 }
 
@@ -88,8 +95,10 @@ pub enum Received {
 pub enum Life {
     /// No incarnation was live at any instant from sent to acknowledged.
     Absent,
-    /// That interval touches the start or the end of an incarnation.
-    Boundary,
+    /// That interval touches the start of an incarnation that renewed the subscription.
+    Starting,
+    /// That interval touches the end of an incarnation.
+    Ending,
     /// One incarnation was live throughout.
     Throughout,
 }
@@ -107,12 +116,15 @@ pub struct Facts {
     pub life: Life,
     /// A fault of ours still held or cut the stream.
     pub suppressed: bool,
-    /// A later seq of the same stream arrived in the same incarnation.
+    /// A later seq of the same stream and epoch, or its barrier, arrived in the same incarnation.
     pub later_arrived: bool,
     /// The target promises order.
     pub ordered: bool,
     /// The incarnation lived through the quiet period.
     pub lived_on: bool,
+    /// The barrier of the event's stream and epoch was given up on that incarnation, and its connection answered
+    /// nothing after that: it may have been stuck rather than the event lost.
+    pub barrier_given_up: bool,
 }
 
 /// The class of an obligation; the first line that applies wins.
@@ -126,10 +138,10 @@ pub fn classify(facts: &Facts) -> Class {
         Facts { received: Received::Damaged, .. } => Class::Damaged,
         Facts { acknowledged: false, .. } => Class::UnknownPublish,
         Facts { life: Life::Absent, .. } => Class::MissedDisconnected,
-        Facts { life: Life::Boundary, .. } => Class::Indeterminate,
+        Facts { life: Life::Starting | Life::Ending, .. } => Class::Indeterminate,
         Facts { suppressed: true, .. } => Class::Suppressed,
         Facts { later_arrived: true, ordered: true, .. } => Class::LostProven,
-        Facts { lived_on: true, .. } => Class::LostPresumed,
+        Facts { lived_on: true, barrier_given_up: false, .. } => Class::LostPresumed,
         _ => Class::Indeterminate,
     }
 }
@@ -144,21 +156,31 @@ pub fn rule(facts: &Facts) -> &'static str {
         Class::Recovered => "received intact only in a later incarnation",
         Class::Damaged => "received only damaged",
         Class::UnknownPublish => "the publish was never acknowledged",
-        Class::MissedDisconnected => "no incarnation was live when it was published",
+        Class::MissedDisconnected => {
+            "no incarnation was live from when it was sent until it was acknowledged"
+        }
         Class::Suppressed => "a fault of ours held or cut the stream",
-        Class::LostProven => "a later event of the same stream arrived on an ordered target",
+        Class::LostProven => {
+            "a later event of the same stream and epoch, or its barrier, arrived on an ordered target"
+        }
         Class::LostPresumed => "never arrived although the subscription lived through the quiet period",
-        Class::Indeterminate if facts.life == Life::Boundary => {
-            "may have been in flight when the subscription ended"
-        }
-        Class::Indeterminate => {
-            "the subscription ended before the quiet period and the target is not ordered"
-        }
+        Class::Indeterminate => match facts {
+            Facts { life: Life::Starting, .. } => {
+                "its publish was in flight when the subscription was renewed"
+            }
+            Facts { life: Life::Ending, .. } => "its publish was in flight when the subscription ended",
+            Facts { lived_on: true, .. } => {
+                "its barrier was given up, and its connection answered nothing after that"
+            }
+            _ => "the subscription ended before the quiet period",
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
     /// The table of the design, line by line, written independently of the match.
@@ -171,10 +193,11 @@ mod tests {
             (f.received == Received::Damaged, Class::Damaged),
             (!f.acknowledged, Class::UnknownPublish),
             (f.life == Life::Absent, Class::MissedDisconnected),
-            (f.life == Life::Boundary, Class::Indeterminate),
+            (f.life == Life::Starting, Class::Indeterminate),
+            (f.life == Life::Ending, Class::Indeterminate),
             (f.suppressed, Class::Suppressed),
             (f.later_arrived && f.ordered, Class::LostProven),
-            (f.lived_on, Class::LostPresumed),
+            (f.lived_on && !f.barrier_given_up, Class::LostPresumed),
             (true, Class::Indeterminate),
         ];
         table.iter().filter(|(applies, _)| *applies).map(|(_, class)| *class).collect()
@@ -184,11 +207,11 @@ mod tests {
     fn every_combination_has_exactly_the_first_line_that_applies() {
         let received =
             [Received::Nothing, Received::Damaged, Received::Recovered, Received::Late, Received::InTime];
-        let mut seen = std::collections::HashSet::new();
-        for bits in 0..64_u32 {
+        let mut seen = BTreeMap::<_, BTreeSet<_>>::new();
+        for bits in 0..128_u32 {
             let bit = |n: u32| bits >> n & 1 == 1;
             for received in received {
-                for life in [Life::Absent, Life::Boundary, Life::Throughout] {
+                for life in [Life::Absent, Life::Starting, Life::Ending, Life::Throughout] {
                     let facts = Facts {
                         unaccounted: bit(0),
                         received,
@@ -198,14 +221,39 @@ mod tests {
                         later_arrived: bit(3),
                         ordered: bit(4),
                         lived_on: bit(5),
+                        barrier_given_up: bit(6),
                     };
                     assert_eq!(Some(&classify(&facts)), lines(&facts).first(), "{facts:?}");
-                    assert!(!rule(&facts).is_empty());
-                    seen.insert(classify(&facts));
+                    seen.entry(classify(&facts).name()).or_default().insert(rule(&facts));
                 }
             }
         }
-        assert_eq!(seen.len(), Class::ALL.len());
+        let rules: Vec<_> = Class::ALL.iter().map(|class| seen[class.name()].len()).collect();
+        assert_eq!(rules, [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 4]);
+        assert_eq!(
+            seen.values().flatten().collect::<BTreeSet<_>>().len(),
+            14,
+            "no two lines in the same words"
+        );
+        assert_eq!(
+            seen["indeterminate"],
+            BTreeSet::from([
+                "its barrier was given up, and its connection answered nothing after that",
+                "its publish was in flight when the subscription ended",
+                "its publish was in flight when the subscription was renewed",
+                "the subscription ended before the quiet period",
+            ])
+        );
+    }
+
+    #[test]
+    fn the_contract_says_what_is_a_loss() {
+        let lost = |contract| Class::ALL.into_iter().filter(|c| c.is_lost(contract)).collect::<Vec<_>>();
+        let (proven, presumed) = (Class::LostProven, Class::LostPresumed);
+        assert_eq!(lost(Contract::AtMostOnce), [proven, presumed]);
+        for contract in [Contract::AtLeastOnce, Contract::ExactlyOnce] {
+            assert_eq!(lost(contract), [Class::MissedDisconnected, proven, presumed]);
+        }
     }
 
     #[test]

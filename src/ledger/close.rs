@@ -1,17 +1,23 @@
 //! Closing a ledger: every obligation that was not met gets its class.
 
-use std::sync::Arc;
+use std::ops::Range;
 
-use super::audit::{End, ShardLedger, seconds};
+use super::audit::{End, ShardLedger};
 use super::classes::{Facts, Life, Received, classify, rule};
 use super::counts::{LOST_BUCKET_NS, Totals};
+use super::lives::{Mark, NEVER, Past};
+use super::receive::seconds;
 use super::streams::StreamId;
 use crate::report::model::Example;
+use crate::scenarios::target::Contract;
 
 /// What a ledger must be told by others to judge what did not arrive.
 pub trait CloseFacts {
     /// Whether the target promises order per publisher.
     fn ordered(&self) -> bool;
+
+    /// What the target promises, which says what is lost.
+    fn contract(&self) -> Contract;
 
     /// Whether the publish was acknowledged; true where there are no acknowledgements.
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool;
@@ -21,6 +27,12 @@ pub trait CloseFacts {
 
     /// When the event was due; `None`: unknown.
     fn due_ns(&self, stream: StreamId, seq: u64) -> Option<u64>;
+
+    /// When it was sent; `None`: unknown.
+    fn sent_ns(&self, stream: StreamId, seq: u64) -> Option<u64> {
+        let _ = (stream, seq);
+        None
+    }
 
     /// Whether a fault of ours still held or cut this delivery.
     fn suppressed(&self, sub: usize, stream: StreamId, seq: u64) -> bool {
@@ -37,49 +49,110 @@ impl ShardLedger {
         for sub in 0..self.subscriptions.len() {
             self.end(sub, End::Unsubscribed);
         }
+        let mut totals = std::mem::take(&mut self.totals);
         for sub in 0..self.subscriptions.len() {
-            self.close_subscription(sub, facts);
+            self.close_subscription(sub, facts, &mut totals);
         }
-        self.totals
+        totals
     }
 
-    fn close_subscription(&mut self, sub: usize, facts: &impl CloseFacts) {
-        let streams = Arc::clone(&self.config.streams);
+    fn close_subscription(&self, sub: usize, facts: &impl CloseFacts, totals: &mut Totals) {
+        let streams = &self.config.streams;
         for stream in streams.streams_of_channel(self.subscriptions[sub].channel) {
             let slot = streams.slot(stream);
-            let book = &self.books[sub * streams.slots() + slot];
-            let window = book.window();
-            for (life, mark) in self.lives.of(sub, slot) {
-                let high = mark.high(window.end);
-                for seq in book.missing(mark.owed()) {
-                    let later_arrived = seq < high;
-                    let damaged = !self.damaged.is_empty() && self.damaged.contains(&(sub, stream, seq));
-                    let missed = Facts {
-                        unaccounted: book.is_capped() && !window.contains(&seq),
-                        received: if damaged { Received::Damaged } else { Received::Nothing },
-                        acknowledged: facts.acknowledged(stream, seq),
-                        // Behind the last arrival of an incarnation that ended early, an event may have been
-                        // in flight when it ended.
-                        life: if life.lived_on || later_arrived { Life::Throughout } else { Life::Boundary },
-                        suppressed: facts.suppressed(sub, stream, seq),
-                        later_arrived,
-                        ordered: facts.ordered(),
-                        lived_on: life.lived_on,
-                    };
+            let book = &self.books[self.row(sub) + slot];
+            for (range, stretch) in self.stretches(sub, slot) {
+                for seq in book.missing(range) {
+                    let missed = self.facts_of(sub, stream, seq, stretch, facts);
                     let delivery = Delivery {
                         group: usize::from(self.subscriptions[sub].group),
                         subscription: self.config.first_subscription + sub as u64,
                         channel: streams.channel(stream),
                         publisher: streams.publisher(stream),
+                        epoch: self.config.roster.epoch_of(stream, seq),
                         seq,
                         phase: facts.phase_of(stream, seq),
                         due_ns: facts.due_ns(stream, seq),
+                        sent_ns: facts.sent_ns(stream, seq),
                     };
-                    settle(&mut self.totals, &delivery, &missed);
+                    settle(totals, facts.contract(), &delivery, &missed);
                 }
             }
         }
     }
+
+    /// Everything that a subscription was owed of a slot, cut at its edges.
+    fn stretches(&self, sub: usize, slot: usize) -> Vec<(Range<u64>, Stretch<'_>)> {
+        let mut stretches = Vec::new();
+        let mut left = self.lives.edge(sub, slot).hard;
+        let mut next: Option<Mark> = None;
+        for past in self.lives.past(sub, slot) {
+            let mark = *past.mark;
+            if mark.left != NEVER {
+                left = mark.left;
+            }
+            // Up to the next life, or to the end of the membership.
+            let (from, first) = next.map_or((left, left), |next| (next.from.max(mark.end), next.first));
+            stretches.push((mark.end..from, Stretch::Absent));
+            stretches.push((from..first, Stretch::Starting));
+            stretches.push((mark.first..mark.end, Stretch::Lived(past)));
+            next = (!past.life.joined).then_some(mark);
+        }
+        stretches
+    }
+
+    fn facts_of(
+        &self,
+        sub: usize,
+        stream: StreamId,
+        seq: u64,
+        stretch: Stretch<'_>,
+        facts: &impl CloseFacts,
+    ) -> Facts {
+        let roster = &self.config.roster;
+        let book = &self.books[self.row(sub) + self.config.streams.slot(stream)];
+        let damaged = !self.damaged.is_empty() && self.damaged.contains(&(sub, stream, seq));
+        let mut missed = Facts {
+            unaccounted: book.is_capped() && !book.window().contains(&seq),
+            received: if damaged { Received::Damaged } else { Received::Nothing },
+            acknowledged: facts.acknowledged(stream, seq),
+            life: Life::Throughout,
+            suppressed: facts.suppressed(sub, stream, seq),
+            later_arrived: false,
+            ordered: facts.ordered(),
+            lived_on: false,
+            barrier_given_up: false,
+        };
+        match stretch {
+            Stretch::Absent => missed.life = Life::Absent,
+            Stretch::Starting => missed.life = Life::Starting,
+            Stretch::Lived(past) => {
+                missed.lived_on = past.life.lived_on;
+                missed.later_arrived = past.later_arrived(seq);
+                missed.barrier_given_up =
+                    past.mark.given_up && !past.life.answered && roster.epoch_end(stream, seq) == NEVER;
+                if !missed.lived_on && !missed.later_arrived {
+                    if seq >= past.mark.acked_end {
+                        missed.life = Life::Ending;
+                    }
+                    // Where something later arrived, a hole is the server's and not the cut's.
+                    missed.suppressed |= past.life.how == End::Cut;
+                }
+            }
+        }
+        missed
+    }
+}
+
+/// How it stood with a subscription over a range of seqs.
+#[derive(Clone, Copy)]
+enum Stretch<'a> {
+    /// It was away.
+    Absent,
+    /// It may have been there again.
+    Starting,
+    /// It lived.
+    Lived(Past<'a>),
 }
 
 /// One obligation that was not met.
@@ -88,25 +161,29 @@ struct Delivery {
     subscription: u64,
     channel: u32,
     publisher: u32,
+    epoch: u32,
     seq: u64,
     phase: usize,
     due_ns: Option<u64>,
+    sent_ns: Option<u64>,
 }
 
 /// Counts an obligation that was not met in its class.
-fn settle(totals: &mut Totals, delivery: &Delivery, facts: &Facts) {
+fn settle(totals: &mut Totals, contract: Contract, delivery: &Delivery, facts: &Facts) {
     let class = classify(facts);
     totals.cell(delivery.group, delivery.phase).add(class);
-    if class.is_lost() {
+    if class.is_lost(contract) {
         let bucket = delivery.due_ns.map_or(u64::MAX, |due| due / LOST_BUCKET_NS);
         *totals.lost_by_due.entry(bucket).or_default() += 1;
     }
     totals.keep_example(class, || Example {
         channel: delivery.channel.into(),
         publisher: delivery.publisher.into(),
+        epoch: delivery.epoch.into(),
         seq: delivery.seq,
         subscription: delivery.subscription,
         due_s: delivery.due_ns.map(seconds),
+        sent_s: delivery.sent_ns.map(seconds),
         rule: rule(facts).to_owned(),
         ..Example::default()
     });
@@ -114,6 +191,8 @@ fn settle(totals: &mut Totals, delivery: &Delivery, facts: &Facts) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::ledger::{
         Class, Config, Found, GroupShape, Kind, ReceiptClass, Roster, Streams, SubscriptionShape, Token, sums,
@@ -124,6 +203,10 @@ mod tests {
     impl CloseFacts for Ordered {
         fn ordered(&self) -> bool {
             self.0
+        }
+
+        fn contract(&self) -> Contract {
+            Contract::AtMostOnce
         }
 
         fn acknowledged(&self, _: StreamId, seq: u64) -> bool {

@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 
 use super::classes::Class;
 use crate::report::model::{Example, Ledger};
+use crate::scenarios::target::Contract;
 
 /// Most examples kept of each class.
 pub const EXAMPLES: usize = 64;
@@ -104,23 +105,28 @@ impl Counts {
         self.receipts[class as usize] += 1;
     }
 
-    /// `lost_proven + lost_presumed`.
+    /// Losses that a server with this contract is blamed for: `lost_proven + lost_presumed`, and
+    /// `missed_disconnected` unless events may be missed.
     #[must_use]
-    pub fn lost(&self) -> u64 {
-        Class::ALL.iter().filter(|class| class.is_lost()).map(|class| self.of(*class)).sum()
+    pub fn lost(&self, contract: Contract) -> u64 {
+        Class::ALL.iter().filter(|class| class.is_lost(contract)).map(|class| self.of(*class)).sum()
     }
 
-    /// What no server should ever do, whatever its contract says about losses.
+    /// What a server with this contract should never do, apart from losses: `phantom + misrouted +
+    /// after_unsubscribe`, `duplicated` unless events may be repeated, and `reordered` if it promises order.
     #[must_use]
-    pub fn strange(&self) -> u64 {
+    pub fn strange(&self, contract: Contract, ordered: bool) -> u64 {
         use ReceiptClass::{AfterUnsubscribe, Duplicated, Misrouted, Phantom};
-        let classes = [Duplicated, Phantom, Misrouted, AfterUnsubscribe];
-        classes.iter().map(|class| self.receipts_of(*class)).sum::<u64>() + self.reordered
+        let duplicated = if contract == Contract::AtLeastOnce { 0 } else { self.receipts_of(Duplicated) };
+        let reordered = if ordered { self.reordered } else { 0 };
+        let always = [Phantom, Misrouted, AfterUnsubscribe];
+        always.iter().map(|class| self.receipts_of(*class)).sum::<u64>() + duplicated + reordered
     }
 
-    /// These counts as the report states them, beside the two counters that other code kept.
+    /// These counts as the report states them, beside the two counters that other code kept. What the target promises
+    /// decides what is a failure, never what is counted.
     #[must_use]
-    pub fn report(&self, receipts: u64, obligations: u64) -> Ledger {
+    pub fn report(&self, receipts: u64, obligations: u64, contract: Contract, ordered: bool) -> Ledger {
         Ledger {
             obligations,
             delivered: self.of(Class::Delivered),
@@ -134,7 +140,7 @@ impl Counts {
             lost_proven: self.of(Class::LostProven),
             lost_presumed: self.of(Class::LostPresumed),
             unverified: self.of(Class::Unverified),
-            lost: self.lost(),
+            lost: self.lost(contract),
             receipts,
             first_receipts: self.receipts_of(ReceiptClass::First),
             unowed: self.unowed,
@@ -144,7 +150,7 @@ impl Counts {
             phantom: self.receipts_of(ReceiptClass::Phantom),
             misrouted: self.receipts_of(ReceiptClass::Misrouted),
             after_unsubscribe: self.receipts_of(ReceiptClass::AfterUnsubscribe),
-            strange: self.strange(),
+            strange: self.strange(contract, ordered),
             ..Ledger::default()
         }
     }
@@ -313,6 +319,35 @@ mod tests {
         assert_eq!(sum.lost_by_due, BTreeMap::from([(1, 2), (2, 1)]));
         assert_eq!(sum.examples().count(), EXAMPLES);
         assert!(sum.examples().all(|example| example.class == "late"));
+    }
+
+    #[test]
+    fn the_contract_decides_what_is_a_failure_and_never_what_is_counted() {
+        // Every class has its own power of two, so that a sum shows what is in it.
+        let mut counts = Counts { unowed: 1 << 20, reordered: 1 << 21, ..Counts::default() };
+        counts.obligations.iter_mut().enumerate().for_each(|(i, count)| *count = 1 << i);
+        counts.receipts.iter_mut().enumerate().for_each(|(i, count)| *count = 1 << (i + 12));
+        let of = |class: Class| counts.of(class);
+        let receipts = |class: ReceiptClass| counts.receipts_of(class);
+        let lost = of(Class::LostProven) + of(Class::LostPresumed);
+        let missed = of(Class::MissedDisconnected);
+        let strange = receipts(ReceiptClass::Phantom)
+            + receipts(ReceiptClass::Misrouted)
+            + receipts(ReceiptClass::AfterUnsubscribe);
+        let twice = receipts(ReceiptClass::Duplicated);
+        let expected = [
+            (Contract::AtMostOnce, lost, strange + twice),
+            (Contract::AtLeastOnce, lost + missed, strange),
+            (Contract::ExactlyOnce, lost + missed, strange + twice),
+        ];
+        let blank = Ledger { lost: 0, strange: 0, ..counts.report(7, 8, Contract::AtMostOnce, true) };
+        for (contract, lost, strange) in expected {
+            for (ordered, reordered) in [(false, 0), (true, counts.reordered)] {
+                let report = counts.report(7, 8, contract, ordered);
+                assert_eq!((report.lost, report.strange), (lost, strange + reordered), "{contract:?}");
+                assert_eq!(Ledger { lost: 0, strange: 0, ..report }, blank);
+            }
+        }
     }
 
     #[test]

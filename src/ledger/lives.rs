@@ -1,129 +1,304 @@
-//! The incarnations of every subscription of a shard: when each was owed what.
+//! The lives of every subscription of a shard: what each was owed, and where its edges are.
 //!
-//! Kept in two arrays for all subscriptions together, newest incarnation first by a chain of indices, so that
-//! the usual case of one incarnation costs no allocation of its own.
+//! Edges are seqs, not times, so that no guard time has to be guessed. What is live now is one [`Edge`] per stream;
+//! lives that have ended are kept aside, newest first by a chain of indices, so that the usual case of one life
+//! costs nothing but the edge.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use super::audit::End;
 
-const NONE: u32 = u32::MAX;
+/// No such seq.
+pub(super) const NEVER: u64 = u64::MAX;
 
-/// The end of an incarnation that is live.
-const LIVE: u64 = u64::MAX;
+const NO_LIFE: u32 = u32::MAX;
 
-/// One incarnation.
+/// Where a subscription stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Not a member: nothing is owed to it.
+    Outside,
+    /// A member that is there.
+    Live,
+    /// A member that is expected to come back.
+    Away,
+}
+
+/// Two seqs of one stream; which ones depends on the standing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Edge {
+    /// Live: from here on an event may have been published while it lived. Away: the same of the life to come, or
+    /// [`NEVER`] before its subscribe was sent. Outside: from here on nothing may arrive, or [`NEVER`].
+    pub(super) soft: u64,
+    /// Live: from here on it lived for certain. Outside: where the last membership ended.
+    pub(super) hard: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Now {
+    /// Newest life that has ended, or [`NO_LIFE`].
+    past: u32,
+    standing: Standing,
+    /// The life that is live now is the first of its membership.
+    joined: bool,
+    /// It has lived through the quiet period.
+    lived_on: bool,
+    /// The subscribe of the next life has been flushed: what arrives, arrives there.
+    renewing: bool,
+}
+
+/// A life that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Life {
-    /// The one before it, or [`NONE`].
+    /// The one before it, or [`NO_LIFE`].
     previous: u32,
-    /// Index of its first mark.
-    marks: usize,
-    /// How it ended; `None`: it is live.
-    pub(super) ended: Option<End>,
+    pub(super) how: End,
+    /// It is the first of its membership: nothing is owed for what came before it.
+    pub(super) joined: bool,
     /// It lived through the quiet period.
     pub(super) lived_on: bool,
+    /// After its unsubscribe its connection still answered: it was alive to the end.
+    pub(super) answered: bool,
+    /// When the subscribe of the life after it was flushed; [`NEVER`]: not yet, or unknown.
+    flushed_ns: u64,
 }
 
-/// What an incarnation is owed of one stream.
+/// What a life that has ended was owed of one stream.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Mark {
-    first: u64,
-    end: u64,
-    /// End of the book's window when the incarnation was followed by another one.
-    high: u64,
+    /// From here on an event may have been published while it lived.
+    pub(super) from: u64,
+    /// From here on it lived for certain.
+    pub(super) first: u64,
+    /// From here on it was dead.
+    pub(super) end: u64,
+    /// Everything before this was acknowledged when it ended.
+    pub(super) acked_end: u64,
+    /// End of what arrived in it of the last epoch.
+    pub(super) high: u64,
+    /// Where the membership ended with it; [`NEVER`]: it went on, or the subscription's edge says so.
+    pub(super) left: u64,
+    /// Its barrier was given up.
+    pub(super) given_up: bool,
 }
 
-impl Mark {
-    /// The seqs owed.
-    pub(super) fn owed(&self) -> Range<u64> {
-        self.first..self.end
-    }
+/// An ended life as one stream sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Past<'a> {
+    pub(super) life: &'a Life,
+    pub(super) mark: &'a Mark,
+    older: Option<&'a OlderEpochs>,
+}
 
-    /// End of what arrived in this incarnation, given the end of the book's window now.
-    pub(super) fn high(&self, now: u64) -> u64 {
-        self.high.min(now)
+impl Past<'_> {
+    /// Whether a later seq of the same epoch arrived in this life.
+    pub(super) fn later_arrived(&self, seq: u64) -> bool {
+        let older = self.older.into_iter().flatten().find(|(epoch, _)| epoch.contains(&seq));
+        seq < older.map_or(self.mark.high, |(_, high)| *high)
     }
 }
 
-/// All incarnations of a shard.
+const BLANK: Mark = Mark { from: 0, first: 0, end: 0, acked_end: 0, high: 0, left: NEVER, given_up: false };
+
+/// Earlier epochs of a stream, and the end of what arrived of each.
+pub(super) type OlderEpochs = Vec<(Range<u64>, u64)>;
+
+/// All lives of a shard.
 #[derive(Debug)]
 pub(super) struct Lives {
     slots: usize,
-    /// Newest incarnation of each subscription, or [`NONE`].
-    newest: Vec<u32>,
-    lives: Vec<Life>,
+    now: Vec<Now>,
+    /// One row of `slots` per subscription.
+    edges: Vec<Edge>,
+    past: Vec<Life>,
+    /// One row of `slots` per ended life.
     marks: Vec<Mark>,
+    /// Of the few marks over more than one epoch, by their index.
+    older: HashMap<usize, OlderEpochs>,
 }
 
 impl Lives {
     pub(super) fn new(subscriptions: usize, slots: usize) -> Self {
+        let now = Now {
+            past: NO_LIFE,
+            standing: Standing::Outside,
+            joined: false,
+            lived_on: false,
+            renewing: false,
+        };
         Self {
             slots,
-            newest: vec![NONE; subscriptions],
-            lives: Vec::with_capacity(subscriptions),
-            marks: Vec::with_capacity(subscriptions * slots),
+            now: vec![now; subscriptions],
+            edges: vec![Edge { soft: NEVER, hard: 0 }; subscriptions * slots],
+            past: Vec::new(),
+            marks: Vec::new(),
+            older: HashMap::new(),
         }
     }
 
-    /// Whether the subscription has a live incarnation.
-    pub(super) fn is_live(&self, sub: usize) -> bool {
-        self.newest(sub).is_some_and(|life| life.ended.is_none())
+    pub(super) fn standing(&self, sub: usize) -> Standing {
+        self.now[sub].standing
     }
 
-    /// The newest incarnation.
-    pub(super) fn newest(&self, sub: usize) -> Option<&Life> {
-        self.lives.get(self.newest[sub] as usize)
+    pub(super) fn edge(&self, sub: usize, slot: usize) -> Edge {
+        self.edges[sub * self.slots + slot]
     }
 
-    /// Starts an incarnation that is owed nothing yet. `high` tells the end of the window of a slot's book.
-    pub(super) fn begin(&mut self, sub: usize, high: impl Fn(usize) -> u64) {
-        let previous = self.newest[sub];
-        if let Some(life) = self.lives.get(previous as usize) {
-            let marks = &mut self.marks[life.marks..life.marks + self.slots];
-            marks.iter_mut().enumerate().for_each(|(slot, mark)| mark.high = high(slot));
+    pub(super) fn edge_mut(&mut self, sub: usize, slot: usize) -> &mut Edge {
+        &mut self.edges[sub * self.slots + slot]
+    }
+
+    /// Starts a life; `first` tells for each slot from where on it lives. The soft edges of a member were set when its
+    /// subscribe was flushed.
+    pub(super) fn begin(&mut self, sub: usize, first: impl IntoIterator<Item = (usize, u64)>) {
+        let joined = self.now[sub].standing == Standing::Outside;
+        for (slot, first) in first {
+            let edge = self.edges[sub * self.slots + slot];
+            if joined && let Some(mark) = self.newest_mark_mut(sub, slot) {
+                mark.left = edge.hard;
+            }
+            let soft = if joined { first } else { edge.soft.min(first) };
+            *self.edge_mut(sub, slot) = Edge { soft, hard: first };
         }
-        self.newest[sub] = u32::try_from(self.lives.len()).expect("fewer than 2^32 incarnations");
-        self.lives.push(Life { previous, marks: self.marks.len(), ended: None, lived_on: false });
-        self.marks.extend(std::iter::repeat_n(Mark { first: 0, end: 0, high: LIVE }, self.slots));
+        let now = &mut self.now[sub];
+        if joined && let Some(life) = self.past.get_mut(now.past as usize) {
+            // The first life of a membership is owed nothing from before it, however it was asked for.
+            life.flushed_ns = NEVER;
+        }
+        *now = Now { past: now.past, standing: Standing::Live, joined, lived_on: false, renewing: false };
     }
 
-    /// Notes the first seq that the newest incarnation is owed of a slot.
-    pub(super) fn owe_from(&mut self, sub: usize, slot: usize, first: u64) {
-        let mark = self.newest_mark_mut(sub, slot);
-        (mark.first, mark.end) = (first, LIVE);
+    /// Ends the live life. The marks take the place of the edges, which then say where the membership ended, if so.
+    pub(super) fn finish(
+        &mut self,
+        sub: usize,
+        how: End,
+        marks: impl IntoIterator<Item = (usize, Mark, OlderEpochs)>,
+    ) {
+        let leaves = how == End::Unsubscribed;
+        let row = self.marks.len();
+        self.marks.resize(row + self.slots, BLANK);
+        for (slot, mark, older) in marks {
+            self.marks[row + slot] = mark;
+            if !older.is_empty() {
+                self.older.insert(row + slot, older);
+            }
+            *self.edge_mut(sub, slot) = Edge { soft: NEVER, hard: if leaves { mark.end } else { 0 } };
+        }
+        let now = &mut self.now[sub];
+        let life = Life {
+            previous: now.past,
+            how,
+            joined: now.joined,
+            lived_on: now.lived_on,
+            answered: false,
+            flushed_ns: NEVER,
+        };
+        now.past = u32::try_from(self.past.len()).expect("fewer than 2^32 lives");
+        now.standing = if leaves { Standing::Outside } else { Standing::Away };
+        self.past.push(life);
     }
 
-    /// Notes the first seq that the newest incarnation is no longer owed of a slot.
-    pub(super) fn owe_until(&mut self, sub: usize, slot: usize, end: u64) {
-        self.newest_mark_mut(sub, slot).end = end;
+    /// A member that is away will not come back; its hard edges say from where on it is owed nothing.
+    pub(super) fn leave(&mut self, sub: usize) {
+        (self.now[sub].standing, self.now[sub].renewing) = (Standing::Outside, false);
     }
 
-    /// Ends the newest incarnation; `how` is `None` when the run closed on it.
-    pub(super) fn finish(&mut self, sub: usize, how: End) {
-        self.lives[self.newest[sub] as usize].ended = Some(how);
+    /// Notes when the subscribe of the next life was flushed.
+    pub(super) fn renewing(&mut self, sub: usize, flushed_ns: u64) {
+        let now = &mut self.now[sub];
+        now.renewing = true;
+        if let Some(life) = self.past.get_mut(now.past as usize) {
+            life.flushed_ns = flushed_ns;
+        }
     }
 
-    /// Notes that every live incarnation has lived through the quiet period.
+    /// Whether what arrives now still belongs to the newest of the lives that have ended.
+    pub(super) fn is_behind(&self, sub: usize) -> bool {
+        self.standing(sub) != Standing::Live && !self.now[sub].renewing
+    }
+
+    /// When the subscribe of the life that is live, or comes next, was flushed; [`NEVER`] for the first.
+    pub(super) fn flushed_ns(&self, sub: usize) -> u64 {
+        self.past.get(self.now[sub].past as usize).map_or(NEVER, |life| life.flushed_ns)
+    }
+
+    /// Notes that every live life has lived through the quiet period.
     pub(super) fn quiet_passed(&mut self) {
-        self.lives.iter_mut().filter(|life| life.ended.is_none()).for_each(|life| life.lived_on = true);
+        let live = self.now.iter_mut().filter(|now| now.standing == Standing::Live);
+        live.for_each(|now| now.lived_on = true);
     }
 
-    /// The incarnations of a subscription with their marks for one slot, newest first.
-    pub(super) fn of(&self, sub: usize, slot: usize) -> impl Iterator<Item = (&Life, &Mark)> {
-        let at = |index: u32| self.lives.get(index as usize);
-        std::iter::successors(at(self.newest[sub]), move |life| at(life.previous))
-            .map(move |life| (life, &self.marks[life.marks + slot]))
+    /// Notes that the connection of the newest ended life answered what was sent after its unsubscribe.
+    pub(super) fn answer(&mut self, sub: usize) {
+        let newest = self.past.get_mut(self.now[sub].past as usize);
+        if let Some(life) = newest.filter(|life| life.how == End::Unsubscribed) {
+            life.answered = true;
+        }
+    }
+
+    /// The ended lives of a subscription with their marks for one slot, newest first.
+    pub(super) fn past(&self, sub: usize, slot: usize) -> impl Iterator<Item = Past<'_>> {
+        let at = |index: u32| Some((index, self.past.get(index as usize)?));
+        std::iter::successors(at(self.now[sub].past), move |(_, life)| at(life.previous)).map(
+            move |(index, life)| {
+                let index = index as usize * self.slots + slot;
+                Past { life, mark: &self.marks[index], older: self.older.get(&index) }
+            },
+        )
+    }
+
+    /// First seq owed to the membership that a member is in.
+    pub(super) fn member_since(&self, sub: usize, slot: usize) -> u64 {
+        if self.standing(sub) == Standing::Live && self.now[sub].joined {
+            return self.edge(sub, slot).hard;
+        }
+        self.past(sub, slot).find(|past| past.life.joined).map_or(NEVER, |past| past.mark.first)
+    }
+
+    /// Whether a seq that was published is owed to the subscription.
+    pub(super) fn is_owed(&self, sub: usize, slot: usize, seq: u64) -> bool {
+        let edge = self.edge(sub, slot);
+        let mut until = match self.standing(sub) {
+            Standing::Outside => edge.hard,
+            Standing::Live if self.now[sub].joined && seq >= edge.hard => return true,
+            Standing::Live if self.now[sub].joined => 0,
+            Standing::Live | Standing::Away => NEVER,
+        };
+        for Past { life, mark, .. } in self.past(sub, slot) {
+            until = until.max(if mark.left == NEVER { 0 } else { mark.left });
+            if life.joined {
+                if (mark.first..until).contains(&seq) {
+                    return true;
+                }
+                until = 0;
+            }
+        }
+        false
+    }
+
+    /// Notes that a seq arrived under the operation of the newest life although that has ended.
+    pub(super) fn raise(&mut self, sub: usize, slot: usize, seq: u64) {
+        let index = self.now[sub].past as usize * self.slots + slot;
+        let Some(mark) = self.marks.get_mut(index).filter(|mark| seq < mark.end) else { return };
+        let older = self.older.get_mut(&index).into_iter().flatten();
+        let high = older.into_iter().find(|(epoch, _)| epoch.contains(&seq)).map(|(_, high)| high);
+        let high = high.unwrap_or(&mut mark.high);
+        *high = (*high).max(seq + 1);
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.newest.capacity() * size_of::<u32>()
-            + self.lives.capacity() * size_of::<Life>()
+        let older = self.older.values().map(|epochs| epochs.capacity() * size_of::<(Range<u64>, u64)>());
+        self.now.capacity() * size_of::<Now>()
+            + self.edges.capacity() * size_of::<Edge>()
+            + self.past.capacity() * size_of::<Life>()
             + self.marks.capacity() * size_of::<Mark>()
+            + self.older.capacity() * size_of::<(usize, OlderEpochs)>()
+            + older.sum::<usize>()
     }
 
-    fn newest_mark_mut(&mut self, sub: usize, slot: usize) -> &mut Mark {
-        let life = &self.lives[self.newest[sub] as usize];
-        &mut self.marks[life.marks + slot]
+    fn newest_mark_mut(&mut self, sub: usize, slot: usize) -> Option<&mut Mark> {
+        self.marks.get_mut(self.now[sub].past as usize * self.slots + slot)
     }
 }

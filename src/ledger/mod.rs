@@ -5,11 +5,13 @@
 //! [`audit`] (the shard's ledger and its closing), [`mod@sums`] (the proof that nothing was forgotten).
 
 pub mod audit;
+mod barriers;
 pub mod book;
 pub mod classes;
 mod close;
 pub mod counts;
 mod lives;
+mod receive;
 pub mod roster;
 pub mod streams;
 pub mod sums;

@@ -1,11 +1,17 @@
 //! Who is owed what: one atomic word per stream, shared by the publisher and the subscriber shards.
 //!
-//! A word packs how many events were published and how many subscriptions are enrolled. Publishing, enrolling
-//! and releasing are each one atomic addition to that word, so they have one order that all threads agree on:
-//! the obligations that publishers count equal the sum of `end - first` over all subscriptions exactly,
-//! whatever the interleaving.
+//! A word packs how many events were published and how many subscriptions are enrolled: members, whether they are
+//! live or away. Publishing, enrolling and releasing are each one atomic addition to that word, so they have one
+//! order that all threads agree on: the obligations that publishers count equal the sum of `end - first` over all
+//! memberships exactly, whatever the interleaving.
+//!
+//! The seqs of a stream run on when its publisher reconnects. An epoch is a range of them; all but the newest of a
+//! stream are behind a lock, which nobody takes before somebody has reconnected.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::streams::{StreamId, Streams};
 
@@ -30,6 +36,12 @@ pub struct Published {
 pub struct Roster {
     words: Box<[AtomicU64]>,
     acked: Box<[AtomicU64]>,
+    /// Some publisher has begun a second epoch.
+    renewed: AtomicBool,
+    /// First seq and, in the lower bits, number of the newest epoch of each stream.
+    newest: Box<[AtomicU64]>,
+    /// First seqs of epochs 1, 2, … of the streams that have them.
+    epochs: RwLock<HashMap<StreamId, Vec<u64>>>,
 }
 
 impl Roster {
@@ -37,7 +49,13 @@ impl Roster {
     #[must_use]
     pub fn new(streams: &Streams) -> Self {
         let zeros = || (0..streams.len()).map(|_| AtomicU64::new(0)).collect();
-        Self { words: zeros(), acked: zeros() }
+        Self {
+            words: zeros(),
+            acked: zeros(),
+            renewed: AtomicBool::new(false),
+            newest: zeros(),
+            epochs: RwLock::default(),
+        }
     }
 
     /// Notes the acknowledgement of an event.
@@ -51,11 +69,66 @@ impl Roster {
         self.acked[stream.index()].load(Ordering::Acquire)
     }
 
-    /// A publisher has connected again: what it publishes from now on belongs to a new epoch, whose number is returned.
+    /// A publisher has connected again: what it publishes from now on belongs to a new epoch, whose number is
+    /// returned. Called by the thread that publishes its streams.
+    ///
+    /// # Panics
+    /// If it connects again for the 16,777,216th time.
     #[must_use]
     pub fn begin_epoch(&self, streams: &Streams, publisher: u32) -> u32 {
-        let _ = (streams, publisher);
-        0
+        let mut number = 0;
+        let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
+        for stream in streams.all().filter(|stream| streams.publisher(*stream) == publisher) {
+            let first = self.published(stream);
+            let starts = epochs.entry(stream).or_default();
+            starts.push(first);
+            number = starts.len() as u64;
+            assert!(number <= ENROLLED, "a publisher reconnects at most 16,777,215 times");
+            self.newest[stream.index()].store(first << ENROLLED_BITS | number, Ordering::Release);
+        }
+        self.renewed.store(true, Ordering::Release);
+        number as u32
+    }
+
+    /// The epoch that a seq of a stream belongs to. Whoever was told by [`Self::published`] that the seq is out sees
+    /// the epoch that it was published in.
+    #[must_use]
+    pub fn epoch_of(&self, stream: StreamId, seq: u64) -> u32 {
+        if !self.renewed.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let newest = self.newest[stream.index()].load(Ordering::Acquire);
+        if seq >= newest >> ENROLLED_BITS {
+            return (newest & ENROLLED) as u32;
+        }
+        self.older_epochs().get(&stream).map_or(0, |starts| starts.partition_point(|s| *s <= seq)) as u32
+    }
+
+    /// The first seq that is beyond the epoch of this one; `u64::MAX` in the newest.
+    #[must_use]
+    pub fn epoch_end(&self, stream: StreamId, seq: u64) -> u64 {
+        if !self.renewed.load(Ordering::Relaxed) {
+            return u64::MAX;
+        }
+        let next = |starts: &Vec<u64>| starts.get(starts.partition_point(|start| *start <= seq)).copied();
+        self.older_epochs().get(&stream).and_then(next).unwrap_or(u64::MAX)
+    }
+
+    /// The epochs that a range of seqs of a stream touches, cut to it, by rising seq.
+    #[must_use]
+    pub fn epochs_within(&self, stream: StreamId, range: Range<u64>) -> Vec<Range<u64>> {
+        let mut pieces = Vec::new();
+        let mut start = range.start;
+        while start < range.end {
+            let end = self.epoch_end(stream, start).min(range.end);
+            pieces.push(start..end);
+            start = end;
+        }
+        pieces
+    }
+
+    fn older_epochs(&self) -> RwLockReadGuard<'_, HashMap<StreamId, Vec<u64>>> {
+        self.epochs.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the next seq of a stream, before the event is handed to the socket.

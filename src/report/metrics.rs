@@ -59,7 +59,7 @@ fn collect() -> Vec<Metric> {
     let group = scalars::<Slice>();
     let phase = scalars::<PhaseReport>();
     let mut metrics: Vec<Metric> = Vec::new();
-    for (keys, word) in run.iter().chain(&phase) {
+    for (keys, word) in run.iter().chain(&phase).chain(&group) {
         let path = path_of(keys);
         let described = |part: &str| path == part || path.starts_with(&format!("{part}."));
         if NOT_MEASURED.iter().any(|part| described(part)) || metrics.iter().any(|m| m.keys == *keys) {
@@ -186,6 +186,8 @@ mod tests {
             ("faults.cut.spread", Dimension::Duration),
             ("faults.cut.applied", Dimension::Count),
             ("subscriptions.probes.sent", Dimension::Count),
+            ("recovered_ratio", Dimension::Ratio),
+            ("connections.cut", Dimension::Count),
         ];
         for (path, dimension) in table {
             assert_eq!(find(path).map(|m| m.dimension), Some(dimension), "{path}");
@@ -207,6 +209,7 @@ mod tests {
         assert_eq!(shares("connections.planned"), Some((true, true, false)));
         assert_eq!(shares("setup.duration"), Some((true, false, false)));
         assert_eq!(shares("duration"), Some((false, false, true)));
+        assert_eq!(shares("recovered_ratio"), Some((false, true, false)));
     }
 
     #[test]

@@ -1,30 +1,29 @@
 //! One round: the course of a run from the first connect to the last close.
 //!
 //! The one place that decides what happens next. Every wait has a limit; a limit that passes is remembered and
-//! makes what depends on it inconclusive.
+//! makes what depends on it inconclusive. Next to read: `closing`, the end of it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::closing::{Ending, Steady};
 use super::stop::StopReason;
 use super::watch::{Waited, Watch};
+use crate::clients::board::Board;
 use crate::clients::fleet::{Fleet, FleetCounts, FleetError, FleetResult, Paths};
-use crate::clients::shard::Course;
 use crate::clients::source::spans;
 use crate::clock::{self, Instant};
 use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
 use crate::report::model::Wave;
 use crate::scenarios::plan::{Plan, SubscriberGroup};
 
-/// After an interruption everything in flight has this long to arrive.
-const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
-/// How long all connections together may take to close.
-const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// After a census, for ends of connections that are on their way.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Added to sums of timeouts, for the time it takes to start and to be scheduled.
-const SLACK: Duration = Duration::from_secs(5);
+pub(super) const SLACK: Duration = Duration::from_secs(5);
+/// How long every connection must have been gone. Who is on the way back is counted a moment later than who is gone.
+const GONE_FOR: Duration = Duration::from_millis(500);
 
 /// What a round leaves behind.
 pub struct Round {
@@ -42,8 +41,12 @@ pub struct Round {
     pub gauges: Vec<Gauges>,
     /// The server's counters beside ours.
     pub counters: Option<Counters>,
+    /// Whether the barrier of every stream arrived wherever it was waited for; `None`: nothing was owed.
+    pub barriers_complete: Option<bool>,
     /// Whether the quiet period passed with everything open.
     pub quiet_passed: bool,
+    /// Whether it was watched, after every unsubscribe, what still arrives.
+    pub watched: bool,
     /// Resident memory of the server after the cool-down.
     pub server_memory_end: Option<u64>,
     /// CPU time of the busiest generator thread over the phases, and their length.
@@ -52,10 +55,13 @@ pub struct Round {
 
 /// Runs a round of `plan`.
 pub struct Conductor<'a, 'w> {
-    plan: &'a Arc<Plan>,
+    pub(super) plan: &'a Arc<Plan>,
     scraper: Option<&'a Scraper>,
-    watch: &'a mut Watch<'w>,
-    fleet: Fleet,
+    pub(super) watch: &'a mut Watch<'w>,
+    pub(super) fleet: Fleet,
+    pub(super) shards: u32,
+    /// Since when the last waits of the round have known that the run is stopping.
+    pub(super) stopping_since: Option<Instant>,
     phases: Vec<(u64, u64)>,
     waves: Vec<Wave>,
     peak_active: u64,
@@ -81,6 +87,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
             scraper,
             watch,
             fleet,
+            shards: paths.shards,
+            stopping_since: None,
             phases: Vec::new(),
             waves: Vec::new(),
             peak_active: 0,
@@ -102,9 +110,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             self.phases().await;
         }
         let busiest = Some((self.fleet.counts().busiest_cpu.saturating_sub(cpu_before), began.elapsed()));
-        let quiet_passed = self.drain().await;
-        let after = self.scrape().await;
-        self.close().await;
+        let Ending { barriers_complete, quiet_passed, watched, server: after } = self.end().await;
         let server_memory_end = self.cool_down().await;
         let Self { fleet, phases, waves, peak_active, gauges, watch, .. } = self;
         let fleet = fleet.finish().inspect_err(|e| {
@@ -119,13 +125,15 @@ impl<'a, 'w> Conductor<'a, 'w> {
             peak_active,
             gauges,
             counters,
+            barriers_complete,
             quiet_passed,
+            watched,
             server_memory_end,
             busiest,
         })
     }
 
-    async fn scrape(&self) -> Option<ServerCounts> {
+    pub(super) async fn scrape(&self) -> Option<ServerCounts> {
         self.scraper?.scrape().await.ok()
     }
 
@@ -198,7 +206,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         // The shards give up on every subscription by themselves; this limit only guards against a bug in that.
         let limit = self.plan.timeouts.confirm * 2 + SLACK;
         self.waited("confirm", limit, move |c| c.shards.settled >= subscriptions).await?;
-        if self.fleet.counts().shards.established > 0 && self.fleet.board().open.get() == 0 {
+        if self.is_target_lost().await {
             self.watch.stop.stop(StopReason::TargetLost);
         }
         (!self.watch.stop.is_stopping()).then_some(())
@@ -265,7 +273,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     }
 
     /// Sets the server's gauges beside ours while nothing changes.
-    async fn read_gauges(&mut self, moment: Moment) {
+    pub(super) async fn read_gauges(&mut self, moment: Moment) {
         if self.scraper.is_none() {
             return;
         }
@@ -295,13 +303,17 @@ impl<'a, 'w> Conductor<'a, 'w> {
             self.fleet.board().phase_starts[index].store(start_ns, Relaxed);
             self.fleet.board().measuring.store(true, Relaxed);
             self.watch.stage(format!("phase {}", phase.name), &self.fleet);
+            self.fleet.order(|o| o.phase = Some((index, start_ns)));
             self.fleet.publish(|o| o.phase = Some((index, start_ns)));
             let limit = phase_limit(&plan, index);
+            let board = self.fleet.board_shared();
+            let mut gone = Steady::default();
             let over = |c: &FleetCounts| {
-                phase.length.is_none_or(|l| began.elapsed() >= l) && all_said(c, index, &plan)
+                let said = phase.length.is_none_or(|l| began.elapsed() >= l) && all_said(c, index, &plan);
+                said || gone.holds_for(are_gone(c, &board), GONE_FOR)
             };
             let waited = self.watch.until(&self.fleet, limit, over).await;
-            let lost = self.is_target_lost();
+            let lost = self.is_target_lost().await;
             self.phases.push((start_ns, self.watch.clock.now_ns()));
             if lost {
                 self.watch.stop.stop(StopReason::TargetLost);
@@ -317,78 +329,16 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
     }
 
-    fn is_target_lost(&self) -> bool {
-        self.fleet.counts().shards.established > 0 && self.fleet.board().open.get() == 0
+    /// Whether every connection is gone and nobody is on the way back.
+    pub(super) async fn is_target_lost(&mut self) -> bool {
+        let board = self.fleet.board_shared();
+        let back = |c: &FleetCounts| !are_gone(c, &board);
+        self.watch.until_even_stopping(&self.fleet, GONE_FOR, back).await == Waited::TimedOut
     }
+}
 
-    /// Publishes no more, and waits until everything owed has arrived, or nothing arrives any more.
-    /// Whether the quiet period passed with everything open.
-    async fn drain(&mut self) -> bool {
-        self.fleet.publish(|o| o.stop = true);
-        self.watch.stage("draining", &self.fleet);
-        let interrupted = self.watch.stop.is_stopping();
-        let limit = if interrupted {
-            INTERRUPTED_DRAIN.min(self.plan.timeouts.drain)
-        } else {
-            self.plan.timeouts.drain
-        };
-        // Nothing may be presumed lost before it is later than any delivery may be.
-        let silence = self.plan.deadline.max(self.plan.timeouts.quiet).min(limit);
-        let mut last = (0, clock::now());
-        let board = self.fleet.board();
-        let mut silent = false;
-        let done = |c: &FleetCounts| {
-            let owed = board.obligations.load(Relaxed);
-            if c.shards.receipts != last.0 {
-                last = (c.shards.receipts, clock::now());
-            }
-            silent = last.1.elapsed() >= silence || board.open.get() == 0;
-            (c.shards.satisfied >= owed && board.unacked.load(Relaxed) == 0) || silent
-        };
-        let waited = self.watch.until_even_stopping(&self.fleet, limit, done).await;
-        self.fleet.board().measuring.store(false, Relaxed);
-        if waited == Waited::TimedOut {
-            self.watch.give_up("drain");
-        }
-        if waited != Waited::Met || interrupted && silent {
-            return false;
-        }
-        self.watch.stage("quiet", &self.fleet);
-        let quiet = if interrupted { Duration::ZERO } else { self.plan.timeouts.quiet };
-        if self.watch.until_even_stopping(&self.fleet, quiet, |_| false).await == Waited::Stopped {
-            return false;
-        }
-        self.fleet.order(|o| o.quiet_passed = true);
-        true
-    }
-
-    /// Unsubscribes, closes, and ends the threads.
-    async fn close(&mut self) {
-        self.watch.stage("unsubscribing", &self.fleet);
-        self.fleet.order(|o| o.course = Course::Unsubscribe);
-        let active = &self.fleet.board().active;
-        self.watch.until_even_stopping(&self.fleet, CLOSE_WITHIN, |_| active.get() == 0).await;
-        self.watch.stage("closing", &self.fleet);
-        self.fleet.order(|o| o.course = Course::Close);
-        self.fleet.publish(|o| o.close = true);
-        let began: Instant = clock::now();
-        while !self.fleet.has_stopped() && began.elapsed() < CLOSE_WITHIN && !self.watch.stop.is_hurrying() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        self.fleet.order(|o| o.course = Course::Abort);
-        self.fleet.publish(|o| o.abort = true);
-    }
-
-    /// Lets the server come to rest, then looks at it one last time.
-    async fn cool_down(&mut self) -> Option<u64> {
-        let wait = if self.watch.stop.is_stopping() { Duration::ZERO } else { self.plan.timeouts.cool_down };
-        self.watch.stage("cooling down", &self.fleet);
-        self.watch.stop.run_until_hurried(tokio::time::sleep(wait)).await;
-        if !self.watch.stop.is_stopping() {
-            self.read_gauges(Moment::AfterClose).await;
-        }
-        self.watch.sample(&self.fleet).server.memory_bytes()
-    }
+fn are_gone(counts: &FleetCounts, board: &Board) -> bool {
+    counts.shards.established > 0 && board.open.get() == 0 && counts.shards.away == 0
 }
 
 fn wave_subscriptions(group: &SubscriberGroup, wave: u32) -> u64 {
@@ -424,7 +374,8 @@ fn phase_limit(plan: &Plan, phase: usize) -> Duration {
 /// What the server must have counted since `before`.
 fn counters(fleet: &FleetResult, before: ServerCounts, after: Option<ServerCounts>) -> Counters {
     let events: u64 = fleet.publisher.groups.iter().flatten().map(|t| t.acked).sum();
-    let probes: u64 = fleet.publisher.links.iter().map(|l| l.probes_acked).sum();
-    let received: u64 = fleet.groups.iter().map(|g| g.probes_delivered).sum::<u64>() + fleet.receipts;
-    Counters { before: Some(before), after, published: events + probes, delivered: received }
+    let aside: u64 = fleet.publisher.links.iter().map(|l| l.probes_acked + l.barriers_acked).sum();
+    let received: u64 = fleet.groups.iter().map(|g| g.probes_delivered + g.barriers_delivered).sum();
+    let (published, delivered) = (events + aside, received + fleet.receipts);
+    Counters { before: Some(before), after, published, delivered }
 }

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use super::check::{self, Conditions};
 use super::condition::{Condition, Dimension, Over, Quantity, Term, Test};
+use super::faults::check::victims;
 use super::file::{Channels, ConnectWord, PaceWord};
 use super::full::{At, Full, FullCondition};
-use super::plan::{Change, Connect, Pace, Phase, Plan, PublisherGroup, Reconnect, SubscriberGroup};
+use super::plan::{
+    Change, Connect, Fault, Pace, Phase, Plan, PublisherGroup, Reconnect, Stagger, SubscriberGroup,
+};
 use super::problem::{Finding, Sources};
 use super::target::Target;
 use super::units::show_count;
 
 /// Handshakes in flight unless a scenario says otherwise.
-const HANDSHAKES: u32 = 100;
+pub(crate) const HANDSHAKES: u32 = 100;
 
 /// Samples that must lie beyond a percentile before it means anything.
 const BEYOND: f64 = 10.0;
@@ -50,6 +53,7 @@ pub(crate) fn plan(
     }
     let channels = shrink.channels(first_subscription);
     let publishers = full.publishers.iter().map(|group| shrink.publishers(group)).collect();
+    let faults = faults(full, &subscribers, findings);
     let mut plan = Plan {
         name: full.name.clone(),
         about: full.about.clone(),
@@ -61,7 +65,7 @@ pub(crate) fn plan(
         channels,
         subscribers,
         publishers,
-        faults: Vec::new(),
+        faults,
         phases: full.phases.iter().map(|phase| shortened(full, phase)).collect(),
         deadline: full.deadline,
         timeouts: full.timeouts,
@@ -78,9 +82,58 @@ pub(crate) fn plan(
 }
 
 fn shortened(full: &Full, phase: &super::full::FullPhase) -> Phase {
-    let length =
-        phase.length.as_ref().map(|l| Duration::from_secs_f64(l.value.as_secs_f64() / full.time_scale.value));
+    let length = phase.length.as_ref().map(|l| compressed(full, l.value));
     Phase { name: phase.name.clone(), length }
+}
+
+/// A planned time after `time-scale`.
+fn compressed(full: &Full, time: Duration) -> Duration {
+    Duration::from_secs_f64(time.as_secs_f64() / full.time_scale.value)
+}
+
+/// Faults with an exact number of victims of every group, of those that the faults before them left.
+fn faults(full: &Full, groups: &[SubscriberGroup], findings: &mut Vec<Finding>) -> Vec<Fault> {
+    let mut left: Vec<u32> = groups.iter().map(|group| group.connections).collect();
+    let mut planned = Vec::new();
+    for fault in &full.faults {
+        let Some(kind) = fault.kind else { continue };
+        let mut on = Vec::new();
+        for (index, group) in groups.iter().enumerate().filter(|(_, group)| fault.aims_at(&group.name)) {
+            if !fault.draws() {
+                on.push((index, group.connections));
+                continue;
+            }
+            // Halves of an odd number are rounded up, both of them.
+            let count = victims(fault.fraction.value, group.connections).min(left[index]);
+            left[index] -= count;
+            if count == 0 {
+                let message = format!(
+                    "of the {} connections of `{}` at this size none is left for `{}`",
+                    show_count(group.connections.into()),
+                    group.name,
+                    fault.name
+                );
+                let note = "raise at-least.connections, or the connections of the group";
+                findings.push(Finding::error(fault.fraction.span.clone(), message).note(note));
+            }
+            on.push((index, count));
+        }
+        let stagger = match fault.stagger.value {
+            Stagger::Together => Stagger::Together,
+            Stagger::Linear(over) => Stagger::Linear(compressed(full, over)),
+            Stagger::Poisson(over) => Stagger::Poisson(compressed(full, over)),
+        };
+        let acts = |phase: &str| full.phases_named(fault.phases.as_ref()).any(|p| p.name == phase);
+        planned.push(Fault {
+            name: fault.name.clone(),
+            on,
+            phases: (0..full.phases.len()).filter(|i| acts(&full.phases[*i].name)).collect(),
+            start: compressed(full, fault.start.value),
+            stagger,
+            kind,
+        });
+    }
+    planned
 }
 
 struct Shrink<'a> {
@@ -147,7 +200,7 @@ impl Shrink<'_> {
             waves,
             wave_pause: group.wave_pause.value,
             first_subscription,
-            reconnect: Reconnect::None,
+            reconnect: group.reconnect.value,
         }
     }
 
@@ -203,7 +256,15 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
             if let Some(unpredicted) = unpredicted(&condition.test, &predicted) {
                 let message = format!("the plan does not predict `{unpredicted}`");
                 let known = predicted.keys().map(String::as_str);
-                findings.push(Finding::error(place.span.clone(), message).allowed(&unpredicted, known));
+                let finding = Finding::error(place.span.clone(), message);
+                let finding = match plan.first_cut() {
+                    Some(phase) if unpredicted.contains("ledger.") => finding.note(format!(
+                        "what connections are owed and get that are cut is not known beforehand, from `{}` on",
+                        plan.phases[phase].name
+                    )),
+                    _ => finding,
+                };
+                findings.push(finding.allowed(&unpredicted, known));
             }
             condition.not_applicable = unobservable(plan, &condition.test, sizing.server_pid);
             if shrinks && condition.not_applicable.is_none() {
@@ -265,13 +326,14 @@ fn small(
             condition.not_applicable = Some(format!("`{}` is limited for full size", term.metric));
             return;
         }
-        let Some((samples, needed)) = too_few(plan, predicted, term) else { continue };
-        let reason = format!(
-            "`{}` needs {} samples, and {} are planned",
-            term.metric,
-            show_count(needed),
-            show_count(samples)
-        );
+        let reason = if nobody(plan, term) {
+            "every connection is hit by a fault, so there are no bystanders".to_owned()
+        } else if let Some((samples, needed)) = too_few(plan, predicted, term) {
+            let (needed, samples) = (show_count(needed), show_count(samples));
+            format!("`{}` needs {needed} samples, and {samples} are planned", term.metric)
+        } else {
+            continue;
+        };
         if reduced {
             condition.not_applicable = Some(reason);
         } else {
@@ -285,6 +347,15 @@ fn full_size(term: &Term) -> bool {
     (term.metric.starts_with("resources.") && term.dimension == Dimension::Size)
         || term.metric.starts_with("waves.server_memory")
         || term.metric.starts_with("rounds.server_memory")
+}
+
+/// Whether a term speaks of bystanders where there are none.
+fn nobody(plan: &Plan, term: &Term) -> bool {
+    if term.subject.as_deref() != Some("bystanders") {
+        return false;
+    }
+    let schedule = plan.schedule();
+    (0..plan.subscriber_connections()).all(|connection| schedule.is_victim(connection))
 }
 
 /// Planned samples of a percentile and how many it needs, where there are too few.
@@ -311,8 +382,25 @@ fn too_few(plan: &Plan, predicted: &BTreeMap<String, f64>, term: &Term) -> Optio
         }
         // A report shows one round.
         "connect" | "tcp" | "upgrade" | "init" => group.map(|g| u64::from(g.connections)).sum::<u64>(),
+        "reconnect" => returns(plan, term.subject.as_deref()),
         "subscribe" => group.map(|g| u64::from(g.subscriptions)).sum::<u64>(),
         _ => return None,
     };
     (samples < needed).then_some((samples, needed))
+}
+
+/// Planned reconnects of a group, of all victims, or of everyone; bystanders have none.
+fn returns(plan: &Plan, subject: Option<&str>) -> u64 {
+    let counts = |group: &SubscriberGroup| {
+        group.reconnect != Reconnect::None
+            && match subject {
+                None | Some("victims") => true,
+                Some(name) => name == group.name,
+            }
+    };
+    let hits = plan.faults.iter().flat_map(|fault| {
+        let hit = fault.on.iter().filter(|(group, _)| counts(&plan.subscribers[*group]));
+        hit.map(|(_, count)| u64::from(*count) * fault.phases.len() as u64)
+    });
+    hits.sum()
 }

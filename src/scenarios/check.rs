@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::condition::{Condition, Op, Over, Term, Test};
 use super::expectation::{self, Names};
+use super::faults;
 use super::file::PaceWord;
 use super::full::{Cuts, Full, FullCondition, FullPublishers};
 use super::not_yet;
@@ -50,10 +51,11 @@ pub(crate) fn scenario(
         publishing(full, publisher, findings);
     }
     endings(full, cuts, findings);
+    faults::check::faults(full, cuts, findings);
     let names = Names {
         groups: group_names(full),
         phases: full.phases.iter().map(|p| p.name.clone()).collect(),
-        faults: full.faults.iter().map(|f| f.get_ref().clone()).collect(),
+        faults: full.faults.iter().map(|f| f.name.clone()).collect(),
     };
     let mut parse = |conditions: &[FullCondition]| -> Vec<Condition> {
         conditions.iter().filter_map(|c| condition(full, cuts, c, &names, sources, findings)).collect()
@@ -94,8 +96,7 @@ fn names(full: &Full, findings: &mut Vec<Finding>) {
     let phases = full.phases.iter().map(|p| (p.name.as_str(), &p.span, "phase"));
     let subscribers = full.subscribers.iter().map(|g| (g.name.as_str(), &g.span, "group"));
     let publishers = full.publishers.iter().map(|g| (g.name.as_str(), &g.span, "group"));
-    let spans: Vec<Range<usize>> = full.faults.iter().map(toml::Spanned::span).collect();
-    let faults = full.faults.iter().zip(&spans).map(|(f, span)| (f.get_ref().as_str(), span, "fault"));
+    let faults = full.faults.iter().map(|f| (f.name.as_str(), &f.span, "fault"));
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (word, span, kind) in phases.chain(subscribers).chain(publishers).chain(faults) {
         name(word, span, findings);
@@ -288,7 +289,9 @@ fn condition(
                 comparable(full, cuts, &test).map(|message| Finding::error(condition.span.clone(), message)),
             );
             let (id, text) = (condition.id.clone(), condition.text.clone());
-            Some(Condition { id, text, test, not_applicable: None })
+            let parsed = Condition { id, text, test, not_applicable: None };
+            findings.extend(faults::check::condition(full, &parsed, &condition.span));
+            Some(parsed)
         }
         Err(finding) => {
             findings.push(place(finding));

@@ -308,6 +308,9 @@ impl<'a> Parser<'a> {
         }
         let Some(metric) = metrics::find(&term.metric) else { return Ok(()) };
         let message = match (&term.subject, &term.when) {
+            (None, _) if !metric.in_run && !metric.in_phase => {
+                format!("`{0}` is known per group only: `victims.{0}`", term.metric)
+            }
             (None, None) if !metric.in_run => {
                 format!("`{0}` is known per phase only: `{0} in PHASE`", term.metric)
             }

@@ -75,6 +75,40 @@ fn quotients() {
 }
 
 #[test]
+fn victims_bystanders_and_faults() {
+    let names = Names { faults: vec!["cut".into()], ..names() };
+    let left = |text| match parse(text, &names) {
+        Ok((Test::Compare { left, .. }, warnings)) if warnings.is_empty() => left,
+        other => panic!("{text}: {other:?}"),
+    };
+    let within = |metric, phase: &str| term(Some("bystanders"), metric, Some(When::In(phase.into())));
+    let p99 = left("bystanders.latency.deliver.p99 in load / in 1MB < 1.5");
+    assert_eq!(p99.term, within("latency.deliver.p99", "load"));
+    assert_eq!(p99.over, Some(Over::Term(within("latency.deliver.p99", "1MB"))));
+    assert_eq!(left("victims.recovered_ratio == 100%").term, term(Some("victims"), "recovered_ratio", None));
+    assert_eq!(
+        left("clients.latency.reconnect.max < 5s").term,
+        term(Some("clients"), "latency.reconnect.max", None)
+    );
+    assert_eq!(
+        left("victims.ledger.missed_disconnected in load > 0").term.key(),
+        "victims.ledger.missed_disconnected in load"
+    );
+    let applied = left("faults.cut.applied / faults.cut.planned == 100%");
+    assert_eq!(applied.term.keys, ["faults", "cut", "applied"]);
+    let refused = |text| parse(text, &names).unwrap_err();
+    assert_eq!(refused("faults.cat.applied > 0").message, "there is no fault `cat`");
+    assert_eq!(
+        refused("faults.cut.applied in load > 0").message,
+        "`faults.cut.applied` is not known per phase"
+    );
+    assert_eq!(
+        refused("victims.recovered_ratio in load > 0%").message,
+        "this version cannot tell `recovered_ratio` of `victims` within one phase yet"
+    );
+}
+
+#[test]
 fn words() {
     assert_eq!(
         ok("generator.health is ok or limited"),
@@ -113,9 +147,19 @@ fn mistakes_have_a_place() {
              only equal kinds can be divided",
         ),
         (
-            "clients.ledger.lost in load == 0",
-            "clients.ledger.lost",
-            "this version cannot judge one group within one phase yet",
+            "clients.connections.established in load == 0",
+            "clients.connections.established",
+            "this version cannot tell `connections.established` of `clients` within one phase yet",
+        ),
+        (
+            "clients.latency.connect.max < 1s",
+            "clients.latency.connect.max",
+            "this version cannot tell `latency.connect.max` of `clients` alone yet",
+        ),
+        (
+            "recovered_ratio == 100%",
+            "recovered_ratio",
+            "`recovered_ratio` is known per group only: `victims.recovered_ratio`",
         ),
         (
             "ledger.lost before load == 0",

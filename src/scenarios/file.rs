@@ -14,6 +14,7 @@ use serde::de::{
 use serde_json::{Map, Value};
 use toml::Spanned;
 
+use super::faults::file::{FaultTable, ReconnectWord};
 use super::target::{Contract, StatisticsFormat};
 use super::units::{Count, Events, Rate, Seed, Size, Span};
 
@@ -59,7 +60,7 @@ pub(crate) struct ScenarioTable {
     pub(crate) timeouts: TimeoutsTable,
     pub(crate) subscribers: Named<SubscriberTable>,
     pub(crate) publishers: Named<PublisherTable>,
-    pub(crate) faults: Named<IgnoredAny>,
+    pub(crate) faults: Named<FaultTable>,
     pub(crate) expect: Named<Spanned<String>>,
     pub(crate) reached: Named<Spanned<String>>,
     pub(crate) abort_if: Named<Spanned<String>>,
@@ -99,7 +100,7 @@ pub(crate) struct TimeoutsTable {
 }
 
 /// A limit on a wait; with none at all, everything would be given up at once.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(try_from = "Span")]
 pub(crate) struct Wait(pub(crate) Span);
 
@@ -124,7 +125,7 @@ pub(crate) struct SubscriberTable {
     pub(crate) connect: Option<ConnectWord>,
     pub(crate) waves: Option<Spanned<Count>>,
     pub(crate) wave_pause: Option<Spanned<Span>>,
-    pub(crate) reconnect: Option<Spanned<Reconnect>>,
+    pub(crate) reconnect: Option<Spanned<ReconnectWord>>,
     pub(crate) retry_budget: Option<Spanned<IgnoredAny>>,
     pub(crate) circuit_breaker: Option<Spanned<IgnoredAny>>,
     pub(crate) keepalive: Option<Spanned<IgnoredAny>>,
@@ -141,16 +142,6 @@ pub(crate) struct PublisherTable {
     pub(crate) batch: Option<Spanned<Count>>,
     pub(crate) phase: Option<Spanned<OneOrMany>>,
     pub(crate) when_behind: Option<Spanned<WhenBehind>>,
-}
-
-/// What a client does when its connection is gone.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Reconnect {
-    None,
-    Immediate,
-    Fixed(IgnoredAny),
-    Exponential(IgnoredAny),
 }
 
 /// What an open publisher does when it is late.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::faults::{self, full::FullFault};
 use super::file::{
-    Channels, ConnectWord, DefaultsTable, Name, Named, OneOrMany, PaceWord, Payload, PublisherTable,
-    ScenarioTable, SubscriberTable, TimeoutsTable,
+    Channels, ConnectWord, DefaultsTable, Name, Named, PaceWord, Payload, PublisherTable, ScenarioTable,
+    SubscriberTable, TimeoutsTable,
 };
-use super::plan::Timeouts;
+use super::plan::{Reconnect, Timeouts};
 use super::problem::Finding;
 use super::units::{Count, Span};
 
@@ -27,7 +28,12 @@ pub(crate) struct At<T> {
 }
 
 impl<T> At<T> {
-    fn or<S>(written: Option<&Spanned<S>>, read: impl Fn(&S) -> T, default: T, table: &Range<usize>) -> Self {
+    pub(crate) fn or<S>(
+        written: Option<&Spanned<S>>,
+        read: impl Fn(&S) -> T,
+        default: T,
+        table: &Range<usize>,
+    ) -> Self {
         match written {
             Some(found) => At { value: read(found.get_ref()), span: found.span(), written: true },
             None => At { value: default, span: table.clone(), written: false },
@@ -55,8 +61,7 @@ pub(crate) struct Full {
     pub(crate) expect: Vec<FullCondition>,
     pub(crate) reached: Vec<FullCondition>,
     pub(crate) abort_if: Vec<FullCondition>,
-    /// Names of faults, although none can be injected yet: conditions may mention them.
-    pub(crate) faults: Vec<Name>,
+    pub(crate) faults: Vec<FullFault>,
 }
 
 impl Full {
@@ -67,10 +72,18 @@ impl Full {
 
     /// The phases a publisher group publishes in.
     pub(crate) fn phases_of<'a>(&'a self, group: &'a FullPublishers) -> impl Iterator<Item = &'a FullPhase> {
-        self.phases.iter().filter(move |phase| match &group.phases {
-            None => true,
-            Some(names) => names.iter().any(|(name, _)| *name == phase.name),
-        })
+        self.phases_named(group.phases.as_ref())
+    }
+
+    /// The phases that are named; all without any names.
+    pub(crate) fn phases_named<'a>(
+        &'a self,
+        names: Option<&'a Vec<(String, Range<usize>)>>,
+    ) -> impl Iterator<Item = &'a FullPhase> {
+        let named = move |phase: &&FullPhase| {
+            names.is_none_or(|names| names.iter().any(|(name, _)| *name == phase.name))
+        };
+        self.phases.iter().filter(named)
     }
 }
 
@@ -92,6 +105,7 @@ pub(crate) struct FullSubscribers {
     pub(crate) connect: ConnectWord,
     pub(crate) waves: At<u32>,
     pub(crate) wave_pause: At<Duration>,
+    pub(crate) reconnect: At<Reconnect>,
 }
 
 /// A group of publishing clients.
@@ -172,12 +186,13 @@ pub(crate) fn fill(
         expect: conditions(&table.expect, defaults, |d| &d.expect, findings),
         reached: conditions(&table.reached, defaults, |d| &d.reached, findings),
         abort_if: conditions(&table.abort_if, defaults, |d| &d.abort_if, findings),
-        faults: table.faults.keys().cloned().collect(),
+        faults: table.faults.iter().map(|(n, t)| faults::full::fault(n, t, cuts, findings)).collect(),
         span,
     }
 }
 
-fn missing(span: &Range<usize>, key: &str, example: &str) -> Finding {
+/// A key that has to be there.
+pub(crate) fn missing(span: &Range<usize>, key: &str, example: &str) -> Finding {
     Finding::error(span.clone(), format!("the key `{key}` is missing")).note(format!("write {example}"))
 }
 
@@ -210,6 +225,7 @@ fn subscribers(
         connect: table.connect.unwrap_or(ConnectWord::Bounded),
         waves: At::or(table.waves.as_ref(), whole, 1, &span),
         wave_pause: At::or(table.wave_pause.as_ref(), |p| p.0, Duration::ZERO, &span),
+        reconnect: At::or(table.reconnect.as_ref(), faults::full::reconnect, Reconnect::None, &span),
         span,
     }
 }
@@ -225,10 +241,6 @@ fn publishers(
         findings.push(missing(&span, "rate", "rate = \"100/s\", \"unlimited\" or \"one-by-one\""));
     }
     let size = |payload: &Payload| if let Payload::Size(bytes) = payload { *bytes } else { PAYLOAD };
-    let phases = table.phase.as_ref().map(|names| match names.get_ref() {
-        OneOrMany::One(phase) => vec![(phase.clone(), names.span())],
-        OneOrMany::Many(phases) => phases.iter().map(|p| (p.get_ref().clone(), p.span())).collect(),
-    });
     FullPublishers {
         name: name.get_ref().clone(),
         connections: At::or(table.connections.as_ref(), whole, 1, &span),
@@ -236,7 +248,7 @@ fn publishers(
         events: table.events.as_ref().map(|e| At { value: e.get_ref().0, span: e.span(), written: true }),
         payload: At::or(table.payload.as_ref(), size, PAYLOAD, &span),
         batch: table.batch.as_ref().map_or(1, |b| whole(b.get_ref())),
-        phases,
+        phases: table.phase.as_ref().map(faults::full::names),
         span,
     }
 }

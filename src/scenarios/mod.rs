@@ -5,6 +5,7 @@ pub mod catalogue;
 mod check;
 pub mod condition;
 mod expectation;
+mod faults;
 mod file;
 mod full;
 mod not_yet;

@@ -5,11 +5,23 @@
 use toml::Spanned;
 
 use super::condition::{Term, When};
-use super::file::{Payload, Reconnect, ScenarioTable, WhenBehind};
+use super::faults::file::{FaultTable, How, Kind, Of};
+use super::file::{Payload, ScenarioTable, WhenBehind};
 use super::problem::Finding;
 
 /// Parts of a run that are no phases; the report has no figures for them.
 pub(crate) const STAGES: [&str; 3] = ["setup", "drain", "closed"];
+
+/// `on` with the name of publishers.
+pub(crate) const ON_PUBLISHERS: &str = "this version cannot inject faults into publishers yet";
+
+/// `on` with the name of a fault.
+pub(crate) const ON_VICTIMS: &str = "this version cannot aim a fault at the victims of another yet";
+
+/// `phase` of a fault with the name of a stage.
+pub(crate) fn in_stage(stage: &str) -> String {
+    format!("this version cannot inject faults in `{stage}` yet")
+}
 
 /// Every use of what is missing in a scenario.
 pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
@@ -17,16 +29,13 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     let mut refuse = |span: std::ops::Range<usize>, what: &str| {
         findings.push(Finding::error(span, format!("this version cannot {what} yet")));
     };
-    for name in scenario.faults.keys() {
-        refuse(name.span(), "inject faults");
+    for fault in scenario.faults.values() {
+        in_fault(fault).into_iter().for_each(|(span, what)| refuse(span, &what));
     }
     if let Some(cycles) = &scenario.at_least.cycles {
         refuse(cycles.span(), "run subscribe/unsubscribe cycles");
     }
     for group in scenario.subscribers.values() {
-        if let Some(way) = group.reconnect.as_ref().filter(|way| !matches!(way.get_ref(), Reconnect::None)) {
-            refuse(way.span(), "reconnect");
-        }
         let missing = [
             (group.retry_budget.as_ref().map(Spanned::span), "keep a retry budget"),
             (group.circuit_breaker.as_ref().map(Spanned::span), "break circuits"),
@@ -45,14 +54,40 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     findings
 }
 
+fn in_fault(fault: &FaultTable) -> Vec<(std::ops::Range<usize>, String)> {
+    let mut missing = Vec::new();
+    if let Some(of) = fault.of.as_ref().filter(|of| *of.get_ref() == Of::Operations) {
+        missing.push((of.span(), "take a fraction of operations".to_owned()));
+    }
+    // Several kinds are one mistake, whatever they are.
+    let [kind] = fault.kinds.as_slice() else { return missing };
+    match kind.get_ref() {
+        Kind::NotYet(key) => missing.push((kind.span(), format!("inject `{}`", key.word()))),
+        Kind::Terminate(terminate) => {
+            if let Some(at) = &terminate.at {
+                missing.push((at.span(), "end a connection at a point of its operations".to_owned()));
+            }
+            if let Some(how) = terminate.how.as_ref().filter(|how| *how.get_ref() == How::HalfClose) {
+                missing.push((how.span(), "close one direction only".to_owned()));
+            }
+        }
+    }
+    missing
+}
+
 /// Whether a group has a figure of its own; a metric that is always empty would never be judged.
 fn kept_per_group(metric: &str) -> bool {
     let timing = metric.strip_prefix("latency.");
-    timing.is_none_or(|timing| timing.starts_with("deliver"))
+    timing.is_none_or(|timing| timing.starts_with("deliver") || timing.starts_with("reconnect."))
         && !matches!(
             metric,
             "connections.peak_open" | "connections.peak_handshaking" | "subscriptions.peak_active"
         )
+}
+
+/// Whether a group has a figure of its own within each phase.
+fn kept_per_group_and_phase(metric: &str) -> bool {
+    metric.starts_with("ledger.") || metric.starts_with("latency.deliver")
 }
 
 /// Why a condition of `abort-if` would never be looked at with figures of the run.
@@ -73,7 +108,9 @@ pub(crate) fn in_condition(term: &Term) -> Option<String> {
         (Some(group), None) if !kept_per_group(&term.metric) => {
             format!("this version cannot tell `{}` of `{group}` alone yet", term.metric)
         }
-        (Some(_), Some(_)) => "this version cannot judge one group within one phase yet".to_owned(),
+        (Some(group), Some(_)) if !kept_per_group_and_phase(&term.metric) => {
+            format!("this version cannot tell `{}` of `{group}` within one phase yet", term.metric)
+        }
         _ => return None,
     };
     Some(what)

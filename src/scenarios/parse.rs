@@ -125,6 +125,9 @@ fn plain(kind: &str) -> &str {
         "sequence" | "a sequence" => "a list",
         "a string" => "a text in quotes",
         "a boolean" => "true or false",
+        // A word that takes a value, written without one, and the other way round.
+        "newtype variant" => "a table with this word as its key: { word = … }",
+        "unit variant" => "the word alone",
         _ if kind.starts_with("struct ") => "a table",
         _ => kind,
     }

@@ -3,11 +3,16 @@
 //! Event `n` of a publisher group goes to stream `n % S`, S the larger of channels and connections of the group;
 //! stream `k` publishes to channel `k % channels`; `n` counts on over the phases and starts again in each round.
 //! Subscription `i`, counted over all groups, is on channel `i % channels`.
+//!
+//! A connection that is cut is owed what is published while it is away, as long as it is expected back; how much of
+//! that it gets depends on how fast it comes back, and the plan does not know. What happens to bystanders, and before
+//! the first phase with a cut, it does.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::plan::{Pace, Plan, PublisherGroup, SubscriberGroup};
+use super::plan::{Fault, Pace, Plan, PublisherGroup, Reconnect, SubscriberGroup};
+use crate::inject::Schedule;
 
 impl Plan {
     /// How many events a publisher group has due in one pass of a phase, where the plan knows it.
@@ -34,8 +39,9 @@ impl Plan {
     #[must_use]
     pub fn predict(&self) -> BTreeMap<String, f64> {
         let mut predicted = BTreeMap::new();
+        let victims = self.victims_on_channels();
         let phases: Vec<Option<PhaseCounts>> =
-            (0..self.phases.len()).map(|phase| self.count_phase(phase)).collect();
+            (0..self.phases.len()).map(|phase| self.count_phase(phase, &victims)).collect();
         for (phase, counts) in self.phases.iter().zip(&phases) {
             if let Some(counts) = counts {
                 self.put(&mut predicted, counts, &format!(" in {}", phase.name));
@@ -46,33 +52,84 @@ impl Plan {
             let sum = known.into_iter().fold(PhaseCounts::default(), |sum, one| sum.add(&one));
             self.put(&mut predicted, &sum, "");
         }
+        for fault in &self.faults {
+            for name in ["planned", "applied"] {
+                predicted.insert(format!("faults.{}.{name}", fault.name), Self::applications(fault) as f64);
+            }
+        }
         predicted
     }
 
+    /// Every decision about its faults.
+    #[must_use]
+    pub fn schedule(&self) -> Schedule {
+        Schedule::of(self)
+    }
+
+    /// The first phase in which a connection is cut.
+    pub(crate) fn first_cut(&self) -> Option<usize> {
+        self.faults.iter().flat_map(|fault| &fault.phases).min().copied()
+    }
+
+    /// The first phase in which connections of a group are cut.
+    fn first_cut_of(&self, group: usize) -> Option<usize> {
+        let aims = |fault: &&Fault| fault.on.iter().any(|(hit, _)| *hit == group);
+        self.faults.iter().filter(aims).flat_map(|fault| &fault.phases).min().copied()
+    }
+
+    /// Applications of a fault in one round.
+    pub(crate) fn applications(fault: &Fault) -> u64 {
+        let hit: u64 = fault.on.iter().map(|(_, count)| u64::from(*count)).sum();
+        hit * fault.phases.len() as u64
+    }
+
     fn put(&self, predicted: &mut BTreeMap<String, f64>, counts: &PhaseCounts, suffix: &str) {
-        let mut put = |metric: String, value: f64| predicted.insert(format!("{metric}{suffix}"), value);
+        let mut put = |metric: String, value: f64| {
+            predicted.insert(format!("{metric}{suffix}"), value);
+        };
         for name in ["attempted", "sent", "acked"] {
             put(format!("published.{name}"), counts.events as f64);
-        }
-        for name in ["obligations", "delivered"] {
-            put(format!("ledger.{name}"), counts.owed.iter().sum::<f64>());
         }
         if let Some(seconds) = counts.seconds.filter(|seconds| *seconds > 0.0) {
             put("published.rate".to_owned(), counts.events as f64 / seconds);
         }
-        // The report knows groups over the whole run only.
-        if suffix.is_empty() {
-            for (group, owed) in self.subscribers.iter().zip(&counts.owed) {
-                for name in ["obligations", "delivered"] {
-                    put(format!("{}.ledger.{name}", group.name), *owed);
-                }
+        self.put_deliveries("ledger.obligations", counts, |owed| owed.owed_known, &mut put);
+        self.put_deliveries("ledger.delivered", counts, |owed| owed.delivered_known, &mut put);
+    }
+
+    /// One figure of all, of each group, of victims and of bystanders, where it is known.
+    fn put_deliveries(
+        &self,
+        metric: &str,
+        counts: &PhaseCounts,
+        known: fn(&Owed) -> bool,
+        put: &mut impl FnMut(String, f64),
+    ) {
+        let sum = |of: fn(&Owed) -> f64| counts.owed.iter().map(of).sum::<f64>();
+        let mut put = |subject: &str, known: bool, value: f64| {
+            if known {
+                put(format!("{subject}{metric}"), value);
             }
+        };
+        let all_known = counts.owed.iter().all(known);
+        put("", all_known, sum(|owed| owed.all));
+        for (group, owed) in self.subscribers.iter().zip(&counts.owed) {
+            put(&format!("{}.", group.name), known(owed), owed.all);
+        }
+        if !self.faults.is_empty() {
+            put("victims.", all_known, sum(|owed| owed.victims));
+            put("bystanders.", true, sum(|owed| owed.all - owed.victims));
         }
     }
 
     /// One pass of one phase; `None`: some publisher's number of events is not known.
-    fn count_phase(&self, phase: usize) -> Option<PhaseCounts> {
-        let mut counts = PhaseCounts { owed: vec![0.0; self.subscribers.len()], ..PhaseCounts::default() };
+    fn count_phase(&self, phase: usize, victims: &[Vec<u32>]) -> Option<PhaseCounts> {
+        let owed = self.subscribers.iter().enumerate().map(|(index, group)| {
+            let whole = self.first_cut_of(index).is_none_or(|first| phase < first);
+            let returns = group.reconnect != Reconnect::None;
+            Owed { owed_known: whole || returns, delivered_known: whole, ..Owed::default() }
+        });
+        let mut counts = PhaseCounts { owed: owed.collect(), ..PhaseCounts::default() };
         let mut seconds = Some(0.0_f64);
         for group in &self.publishers {
             let events = self.events_in(group, phase)?;
@@ -85,31 +142,63 @@ impl Plan {
                     _ => None,
                 };
             }
-            for (owed, subscribers) in counts.owed.iter_mut().zip(&self.subscribers) {
-                *owed += self.deliveries(group, subscribers, &(before..before + events));
+            let range = before..before + events;
+            for ((owed, subscribers), victims) in counts.owed.iter_mut().zip(&self.subscribers).zip(victims) {
+                owed.all += self.deliveries(group, subscribers, &range);
+                owed.victims += self.deliveries_to(group, &range, |channel| {
+                    victims.get(channel as usize).copied().unwrap_or_default().into()
+                });
             }
         }
         counts.seconds = seconds;
         Some(counts)
     }
 
+    /// Per group, how many subscriptions of its victims are on each channel; nothing where it has none.
+    fn victims_on_channels(&self) -> Vec<Vec<u32>> {
+        let schedule = self.schedule();
+        let mut connection = 0;
+        let mut on_channels = Vec::new();
+        for (index, group) in self.subscribers.iter().enumerate() {
+            let all = connection..connection + group.connections;
+            let mut counts = Vec::new();
+            if self.first_cut_of(index).is_some() {
+                counts = vec![0; self.channels as usize];
+                let per = group.per_connection();
+                for victim in all.clone().filter(|connection| schedule.is_victim(*connection)) {
+                    let first = group.first_subscription + (victim - all.start) * per;
+                    (first..first + per).for_each(|sub| counts[(sub % self.channels) as usize] += 1);
+                }
+            }
+            on_channels.push(counts);
+            connection = all.end;
+        }
+        on_channels
+    }
+
     /// Deliveries owed to one group for a range of events of another.
     fn deliveries(&self, from: &PublisherGroup, to: &SubscriberGroup, events: &Range<u64>) -> f64 {
-        let channels = u64::from(self.channels);
-        let streams = channels.max(u64::from(from.connections));
         let first = u64::from(to.first_subscription);
         let last = first + u64::from(to.subscriptions);
-        // How many of 0..n leave the remainder r when divided by d.
-        let hits = |n: u64, d: u64, r: u64| n / d + u64::from(r < n % d);
-        (0..streams)
-            .map(|stream| {
-                let channel = stream % channels;
-                let sent = hits(events.end, streams, stream) - hits(events.start, streams, stream);
-                // In floating point: trillions of events times millions of subscriptions pass 64 bits.
-                sent as f64 * (hits(last, channels, channel) - hits(first, channels, channel)) as f64
-            })
-            .sum()
+        let channels = u64::from(self.channels);
+        self.deliveries_to(from, events, |channel| {
+            hits(last, channels, channel) - hits(first, channels, channel)
+        })
     }
+
+    /// Deliveries owed for a range of events to so many subscriptions of each channel.
+    fn deliveries_to(&self, from: &PublisherGroup, events: &Range<u64>, on: impl Fn(u64) -> u64) -> f64 {
+        let channels = u64::from(self.channels);
+        let streams = channels.max(u64::from(from.connections));
+        let sent = |stream| hits(events.end, streams, stream) - hits(events.start, streams, stream);
+        // In floating point: trillions of events times millions of subscriptions pass 64 bits.
+        (0..streams).map(|stream| sent(stream) as f64 * on(stream % channels) as f64).sum()
+    }
+}
+
+/// How many of 0..n leave the remainder r when divided by d.
+fn hits(n: u64, d: u64, r: u64) -> u64 {
+    n / d + u64::from(r < n % d)
 }
 
 /// Counts of one pass.
@@ -117,17 +206,42 @@ impl Plan {
 struct PhaseCounts {
     events: u64,
     /// Per subscriber group.
-    owed: Vec<f64>,
+    owed: Vec<Owed>,
     /// From the first event until the last one's successor would be due.
     seconds: Option<f64>,
 }
 
+/// Deliveries to one group, and what the plan knows of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Owed {
+    /// To all of it.
+    all: f64,
+    /// To those that a fault hits at some time.
+    victims: f64,
+    /// Whether so many are owed.
+    owed_known: bool,
+    /// Whether so many are delivered, if nothing is lost.
+    delivered_known: bool,
+}
+
+impl Owed {
+    fn add(self, other: &Self) -> Self {
+        Self {
+            all: self.all + other.all,
+            victims: self.victims + other.victims,
+            owed_known: self.owed_known && other.owed_known,
+            delivered_known: self.delivered_known && other.delivered_known,
+        }
+    }
+}
+
 impl PhaseCounts {
     fn add(self, other: &Self) -> Self {
-        let longer = if self.owed.is_empty() { vec![0.0; other.owed.len()] } else { self.owed };
+        let nothing = Owed { owed_known: true, delivered_known: true, ..Owed::default() };
+        let longer = if self.owed.is_empty() { vec![nothing; other.owed.len()] } else { self.owed };
         Self {
             events: self.events + other.events,
-            owed: longer.iter().zip(&other.owed).map(|(a, b)| a + b).collect(),
+            owed: longer.into_iter().zip(&other.owed).map(|(a, b)| a.add(b)).collect(),
             seconds: match (self.events, self.seconds, other.seconds) {
                 (0, _, seconds) => seconds,
                 (_, Some(a), Some(b)) => Some(a + b),

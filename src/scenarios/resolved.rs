@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::faults::full::{FullFault, resolved_reconnect};
 use super::file::Channels;
 use super::full::{Full, FullCondition};
 use super::target::{self, Operation, Publish, Statistics, StatisticsFormat, Target};
@@ -56,6 +57,9 @@ pub(crate) fn scenario(full: &Full) -> Map<String, Value> {
     );
     put("subscribers", groups(full));
     put("publishers", publishers(full));
+    if !full.faults.is_empty() {
+        put("faults", faults(full));
+    }
     for (key, conditions) in
         [("expect", &full.expect), ("reached", &full.reached), ("abort-if", &full.abort_if)]
     {
@@ -78,7 +82,7 @@ fn groups(full: &Full) -> Value {
             "connect": g.connect.to_string(),
             "waves": g.waves.value,
             "wave-pause": time(g.wave_pause.value),
-            "reconnect": "none",
+            "reconnect": resolved_reconnect(g.reconnect.value),
         })
     };
     full.subscribers.iter().map(|g| (g.name.clone(), group(g))).collect::<Map<_, _>>().into()
@@ -101,6 +105,15 @@ fn publishers(full: &Full) -> Value {
         all.insert(group.name.clone(), Value::Object(table));
     }
     Value::Object(all)
+}
+
+fn faults(full: &Full) -> Value {
+    let table = |fault: &FullFault| {
+        let phases: Vec<&str> =
+            full.phases_named(fault.phases.as_ref()).map(|phase| phase.name.as_str()).collect();
+        fault.resolved(&phases)
+    };
+    full.faults.iter().map(|f| (f.name.clone(), table(f))).collect::<Map<_, _>>().into()
 }
 
 /// What may be shown of a secret: a reference to the environment, never a literal.

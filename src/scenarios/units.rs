@@ -187,7 +187,7 @@ unit!(
     Ratio(f64),
     share,
     RATIO_HINT,
-    |ratio| show_ratio(ratio)
+    exact_ratio
 );
 
 /// A whole number between `LOW` and ten million: connections, subscriptions, channels, rounds.
@@ -258,6 +258,13 @@ pub fn exact_size(bytes: u64) -> String {
     let fits = |(step, _): &&(u64, &str)| bytes > 0 && bytes.is_multiple_of(*step);
     let (step, unit) = steps.iter().chain(&small).find(fits).copied().unwrap_or((1, "B"));
     format!("{}{unit}", bytes / step)
+}
+
+/// A share for a scenario file: exact, in as few digits as that takes.
+#[must_use]
+pub fn exact_ratio(ratio: f64) -> String {
+    let written = |places: usize| format!("{:.places$}%", ratio * 100.0);
+    (0..=17).map(written).find(|text| share(text) == Some(ratio)).unwrap_or_else(|| written(17))
 }
 
 /// Cuts a number to at most `places` decimals, without trailing zeros.
@@ -385,6 +392,9 @@ mod tests {
         }
         for text in ["200B", "100KB", "2GiB", "1MB", "2KiB", "1025B"] {
             assert_eq!(Size::parse(text).map(|s| s.to_string()).as_deref(), Some(text));
+        }
+        for text in ["7%", "25%", "33.333%", "0.001%", "14.5%", "100%"] {
+            assert_eq!(Ratio::parse(text).map(|s| s.to_string()).as_deref(), Some(text));
         }
     }
 

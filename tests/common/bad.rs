@@ -72,8 +72,22 @@ pub(crate) enum Manner {
     Corrupts(u64),
     /// Delivers, but never answers the first so many publishes of events.
     Unanswering(u64),
+    /// Does not answer pings.
+    NeverPongs,
+    /// Delivers after the unsubscribe as before it.
+    KeepsDelivering,
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
+    /// Acknowledges event n (from 0) and delivers it to nobody.
+    Loses(u64),
+    /// From event n on, acknowledges everything and delivers nothing at all.
+    GoesMute(u64),
+    /// At event n, ends the connection that it came over, once, without a word; the event is gone.
+    CutsPublisher(u64),
+    /// The same, and refuses every connection after that.
+    ShutsOut(u64),
+    /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
+    Dawdles(u64),
 }
 
 /// A running server.
@@ -145,6 +159,11 @@ impl Server {
         self.hub.subscribed.load(Relaxed)
     }
 
+    /// The highest epoch of any event that has arrived.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.hub.epoch.load(Relaxed)
+    }
+
     /// From now on, acknowledges publishes and delivers nothing.
     pub(crate) fn mute(&self) {
         self.hub.mute.store(true, Relaxed);
@@ -171,6 +190,11 @@ variables = {{ c = "${{channel}}", p = "${{payload}}" }}
 "#,
             self.url()
         )
+    }
+
+    /// The same, with events posted over HTTP.
+    pub(crate) fn http_target(&self) -> String {
+        format!("{}\n[targets.bad.publish.http]\nurl = \"http://{}/graphql\"\n", self.target(), self.address)
     }
 
     /// The same, with the server's statistics.
@@ -270,7 +294,7 @@ impl Accept {
 }
 
 async fn serve(mut stream: TcpStream, session: Session) {
-    if session.manner != Manner::Silent && asks_for_statistics(&stream).await {
+    if session.manner != Manner::Silent && begins_with(&stream, b"GET /stats ").await {
         read_head(&mut stream).await;
         let body = session.statistics();
         let length = body.len();
@@ -279,7 +303,11 @@ async fn serve(mut stream: TcpStream, session: Session) {
         let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
         return finish(&mut stream).await;
     }
-    match session.manner {
+    if session.manner != Manner::Silent && begins_with(&stream, b"POST ").await {
+        return session.serve_posts(stream).await;
+    }
+    let manner = if session.is_shut_out() { Manner::Status(503) } else { session.manner };
+    match manner {
         Manner::Silent => drain(&mut stream).await,
         Manner::ClosesUpgrade => {
             read_head(&mut stream).await;
@@ -323,23 +351,23 @@ async fn upgrade(
 }
 
 /// Looks at the first bytes without taking them.
-async fn asks_for_statistics(stream: &TcpStream) -> bool {
-    const BEGINNING: &[u8] = b"GET /stats ";
-    let mut seen = [0; BEGINNING.len()];
-    // A request shorter than this is none for statistics; one in pieces does not occur on loopback.
-    stream.peek(&mut seen).await.is_ok_and(|n| &seen[..n] == BEGINNING)
+async fn begins_with(stream: &TcpStream, beginning: &[u8]) -> bool {
+    let mut seen = [0; 16];
+    // A request shorter than this is none of ours; one in pieces does not occur on loopback.
+    stream.peek(&mut seen).await.is_ok_and(|n| seen[..n].starts_with(beginning))
 }
 
 /// Reads to the end of the request's head: an answer to unread data would arrive as a reset.
-async fn read_head(stream: &mut TcpStream) {
+pub(super) async fn read_head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read(&mut byte).await {
             Ok(1) => head.push(byte[0]),
-            _ => return,
+            _ => break,
         }
     }
+    String::from_utf8_lossy(&head).to_lowercase()
 }
 
 async fn finish(stream: &mut TcpStream) {

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use stressctl::ledger::{Found, Kind, find};
+use stressctl::ledger::{Found, Kind, Token, find};
 
-use super::bad::Manner;
+use super::bad::{Manner, read_head};
 
 /// Deliveries that wait for one connection before its publishers have to wait.
 const OUTBOX: usize = 4096;
@@ -40,6 +40,10 @@ pub(crate) struct Hub {
     events: AtomicU64,
     /// Publishes of events.
     asked: AtomicU64,
+    /// The highest epoch of an event.
+    pub(crate) epoch: AtomicU64,
+    /// No connection is accepted any more.
+    shut: AtomicBool,
     /// Accept and acknowledge publishes and deliver none.
     pub(crate) mute: AtomicBool,
 }
@@ -101,11 +105,16 @@ impl Hub {
 
 /// Whether a payload is an event of the load, and no probe.
 fn is_event(payload: &Value) -> bool {
-    let kind = |found| match found {
-        Found::Intact(token) => Some(token.kind),
+    event(payload).is_some()
+}
+
+/// The token of an event of the load.
+fn event(payload: &Value) -> Option<Token> {
+    let intact = |found| match found {
+        Found::Intact(token) => Some(token),
         _ => None,
     };
-    payload.as_str().is_some_and(|text| find(text).filter_map(kind).any(|kind| kind == Kind::Event))
+    find(payload.as_str()?).filter_map(intact).find(|token| token.kind == Kind::Event)
 }
 
 /// Changes the last byte, which belongs to the filler.
@@ -119,6 +128,19 @@ fn corrupt(payload: &mut Value) {
 enum Next {
     Go,
     End,
+}
+
+/// What becomes of a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Delivered and acknowledged.
+    Delivered,
+    /// Delivered.
+    Unanswered,
+    /// Acknowledged.
+    Lost,
+    /// Neither, and its connection ends.
+    Cut,
 }
 
 /// One connection, from `connection_init` to its end.
@@ -137,6 +159,38 @@ impl Session {
         let _ = self.exchange(&mut socket, &outbox, inbox).await;
         self.hub.unsubscribe(self.connection, None);
         self.hub.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// Publishes what is posted, one request after the other.
+    pub(crate) async fn serve_posts(self, mut stream: TcpStream) {
+        loop {
+            let head = read_head(&mut stream).await;
+            let length =
+                head.split_once("content-length:").and_then(|(_, rest)| rest.split_whitespace().next());
+            let Some(length) = length.and_then(|length| length.parse().ok()) else { return };
+            let mut body = vec![0; length];
+            if stream.read_exact(&mut body).await.is_err() {
+                return;
+            }
+            let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let variables = &request["variables"];
+            let fate = self.take(&variables["p"]);
+            if fate == Fate::Cut {
+                tokio::time::sleep(Duration::from_millis(700)).await;
+            }
+            self.hub.publish(variables["c"].as_str().unwrap_or_default(), &variables["p"], self.manner).await;
+            if fate == Fate::Cut {
+                return;
+            }
+            let body = json!({ "data": { "publish": { "id": "1" } } }).to_string();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            if stream.write_all(format!("{head}{body}").as_bytes()).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// The server's own counts, as JSON.
@@ -187,16 +241,20 @@ impl Session {
         let variables = &message["payload"]["variables"];
         match message["type"].as_str() {
             Some("connection_init") => return self.init(socket).await,
+            Some("ping") if self.manner == Manner::NeverPongs => {}
+            Some("complete") if self.manner == Manner::KeepsDelivering => {}
             Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
-                let channel = variables["c"].as_str().unwrap_or_default();
-                self.hub.publish(channel, &variables["p"], self.manner).await;
-                if let Manner::Unanswering(first) = self.manner
-                    && is_event(&variables["p"])
-                    && self.hub.asked.fetch_add(1, Relaxed) < first
-                {
-                    return Ok(Next::Go);
+                let fate = self.take(&variables["p"]);
+                if matches!(fate, Fate::Delivered | Fate::Unanswered) {
+                    let channel = variables["c"].as_str().unwrap_or_default();
+                    self.hub.publish(channel, &variables["p"], self.manner).await;
+                }
+                match fate {
+                    Fate::Delivered | Fate::Lost => {}
+                    Fate::Unanswered => return Ok(Next::Go),
+                    Fate::Cut => return Ok(Next::End),
                 }
                 let data = json!({ "data": { "publish": { "id": "1" } } });
                 say(socket, &json!({ "id": id, "type": "next", "payload": data })).await?;
@@ -215,6 +273,32 @@ impl Session {
             _ => {}
         }
         Ok(Next::Go)
+    }
+
+    /// Decides what becomes of a publish.
+    fn take(&self, payload: &Value) -> Fate {
+        let Some(token) = event(payload) else { return Fate::Delivered };
+        self.hub.epoch.fetch_max(token.epoch.into(), Relaxed);
+        let number = self.hub.asked.fetch_add(1, Relaxed);
+        match self.manner {
+            Manner::Unanswering(first) if number < first => Fate::Unanswered,
+            Manner::Loses(n) if number == n => Fate::Lost,
+            Manner::GoesMute(n) => {
+                self.hub.mute.store(number >= n, Relaxed);
+                Fate::Delivered
+            }
+            Manner::CutsPublisher(n) | Manner::Dawdles(n) if number == n => Fate::Cut,
+            Manner::ShutsOut(n) if number == n => {
+                self.hub.shut.store(true, Relaxed);
+                Fate::Cut
+            }
+            _ => Fate::Delivered,
+        }
+    }
+
+    /// Whether its connection is refused because of what happened on another.
+    pub(crate) fn is_shut_out(&self) -> bool {
+        self.hub.shut.load(Relaxed)
     }
 
     /// What follows `connection_init`.

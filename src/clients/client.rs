@@ -1,0 +1,256 @@
+//! One subscribing client, through all the connections it has in a run.
+//!
+//! A task that does little but wait: the present connection is in [`Shard::lives`], where a fault can take it away in
+//! the middle of everything, and what the way back needs exists only while the client is on it.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::backoff::wait_before;
+use super::handshake::{Refusal, Socket, Stages};
+use super::live::{Ended, Live};
+use super::opening::Permit;
+use super::seats::Seat;
+use super::shard::{Course, Shard};
+use super::subs::Away;
+use crate::ledger::End;
+use crate::scenarios::plan::Reconnect;
+
+/// Connects, lives, and comes back for as long as its group's policy and the orders say.
+pub(super) async fn run(shard: Rc<Shard>, seat: usize, permit: Permit) {
+    // Boxed: the handshake's state is several KiB and is needed only for a moment.
+    if !Box::pin(first(&shard, seat, permit)).await {
+        return;
+    }
+    let mut way = Way::default();
+    while live(&shard, seat).await {
+        if !Box::pin(come_back(&shard, seat, &mut way)).await {
+            return;
+        }
+    }
+}
+
+/// What a client remembers from one life to the next.
+#[derive(Debug, Default)]
+struct Way {
+    /// Connections it has had, without the first.
+    lives: u32,
+    /// Attempts to connect again over the whole run: every one draws its own jitter.
+    attempts: u32,
+}
+
+/// Opens the first connection; whether there is one. It is attempted once: what a server does to newcomers is counted,
+/// not smoothed over.
+async fn first(shard: &Rc<Shard>, seat: usize, permit: Permit) -> bool {
+    let seat = &shard.seats[seat];
+    {
+        let at = shard.plan.board.clock.now_ns();
+        let cohort = &mut shard.state.borrow_mut().cohorts[usize::from(seat.cohort)];
+        cohort.attempted += 1;
+        cohort.requested += u64::from(seat.subs);
+        cohort.offer(usize::from(seat.wave), at);
+    }
+    let opened = shard.handshakes.run_until_cancelled(handshake(shard)).await;
+    drop(permit);
+    match opened {
+        Some(Ok((socket, stages))) => {
+            shard.established(seat, &stages);
+            shard.begin_life(seat, 0, socket);
+            true
+        }
+        Some(Err(refusal)) => {
+            shard.refused(seat, Some(&refusal));
+            false
+        }
+        None => {
+            shard.refused(seat, None);
+            false
+        }
+    }
+}
+
+/// Lives the connection to its end; whether the client shall come back.
+async fn live(shard: &Shard, seat: usize) -> bool {
+    let mut open = Open { shard, seat, booked: false };
+    let end = poll_fn(|cx| shard.poll_life(seat, cx)).await;
+    open.booked = true;
+    shard.ended(&shard.seats[seat], &end)
+}
+
+/// Tries until there is a connection again; false once nobody may come back any more.
+async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
+    let seat = &shard.seats[seat];
+    let group = usize::from(seat.group);
+    let policy = shard.plan.groups[group].reconnect;
+    let back = shard.returns.run_until_cancelled(async {
+        loop {
+            let n = shard.attempt(seat);
+            let jitter = || shard.plan.schedule.jitter(seat.connection, way.attempts);
+            let wait = wait_before(policy, n, jitter).expect("who has no policy does not come back");
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            let permit = shard.gates[group].pass().await;
+            way.attempts += 1;
+            let opened = handshake(shard).await;
+            drop(permit);
+            match opened {
+                Ok((socket, _)) => return socket,
+                Err(refusal) => {
+                    let cohort = &mut shard.state.borrow_mut().cohorts[usize::from(seat.cohort)];
+                    cohort.reconnect_failures.add(refusal.failure, &refusal.text);
+                }
+            }
+        }
+    });
+    let Some(socket) = back.await else { return false };
+    way.lives += 1;
+    shard.plan.board.open.up();
+    shard.reconnected(seat);
+    shard.begin_life(seat, way.lives, socket);
+    true
+}
+
+async fn handshake(shard: &Shard) -> Result<(Socket, Stages), Refusal> {
+    let _handshaking = Handshaking::of(shard);
+    shard.plan.endpoint.open().await
+}
+
+/// Counts a connection as handshaking for as long as it lives, however it ends.
+struct Handshaking<'a>(&'a Shard);
+
+impl<'a> Handshaking<'a> {
+    fn of(shard: &'a Shard) -> Self {
+        shard.plan.board.handshaking.up();
+        Self(shard)
+    }
+}
+
+impl Drop for Handshaking<'_> {
+    fn drop(&mut self) {
+        self.0.plan.board.handshaking.down();
+    }
+}
+
+/// An established connection whose end is not booked yet.
+struct Open<'a> {
+    shard: &'a Shard,
+    seat: usize,
+    booked: bool,
+}
+
+impl Drop for Open<'_> {
+    /// A connection that is dropped because the run is over has ended by plan, though without its goodbyes.
+    fn drop(&mut self) {
+        if !self.booked && !std::thread::panicking() {
+            let cut = self.shard.take_life(self.seat).is_none();
+            let end = if cut { Ended::Cut } else { Ended::ByPlan };
+            self.shard.ended(&self.shard.seats[self.seat], &end);
+        }
+    }
+}
+
+impl Shard {
+    fn established(&self, seat: &Seat, stages: &Stages) {
+        self.plan.board.open.up();
+        let mut state = self.state.borrow_mut();
+        state.resolved += 1;
+        state.cohorts[usize::from(seat.cohort)].established += 1;
+        state.latency.connect.record(stages.total());
+        state.latency.tcp.record(stages.tcp);
+        if let Some(tls) = stages.tls {
+            state.latency.tls.record(tls);
+        }
+        state.latency.upgrade.record(stages.upgrade);
+        state.latency.init.record(stages.init);
+    }
+
+    /// Books a first attempt that failed, or that was given up because the run is over.
+    fn refused(&self, seat: &Seat, refusal: Option<&Refusal>) {
+        {
+            let mut state = self.state.borrow_mut();
+            state.resolved += 1;
+            let cohort = &mut state.cohorts[usize::from(seat.cohort)];
+            match refusal {
+                Some(refusal) => cohort.failures.add(refusal.failure, &refusal.text),
+                None => cohort.cancelled += 1,
+            }
+        }
+        self.leave(seat.range());
+    }
+
+    fn begin_life(&self, seat: &Seat, life: u32, socket: Socket) {
+        let live = Box::new(Live::new(self, *seat, life, socket));
+        self.lives.borrow_mut()[seat.local] = Some(live);
+    }
+
+    /// Takes the present connection of a client away from it; `None`: it has none.
+    pub(super) fn take_life(&self, seat: usize) -> Option<Box<Live>> {
+        let mut live = self.lives.borrow_mut()[seat].take()?;
+        live.forgo_answer(self);
+        Some(live)
+    }
+
+    /// Drives the present connection; one that was taken away has been cut.
+    fn poll_life(&self, seat: usize, cx: &mut Context<'_>) -> Poll<Ended> {
+        let Some(mut live) = self.lives.borrow_mut()[seat].take() else { return Poll::Ready(Ended::Cut) };
+        let polled = live.poll(self, cx);
+        if polled.is_pending() {
+            self.lives.borrow_mut()[seat] = Some(live);
+        } else {
+            live.forgo_answer(self);
+        }
+        polled
+    }
+
+    /// Books the end of a connection; whether its client shall come back.
+    fn ended(&self, seat: &Seat, end: &Ended) -> bool {
+        // A cut was booked when it was made.
+        if !matches!(end, Ended::Cut) {
+            self.plan.board.open.down();
+            self.end_life(seat.range(), End::Died);
+        }
+        {
+            let state = &mut *self.state.borrow_mut();
+            let cohort = &mut state.cohorts[usize::from(seat.cohort)];
+            match end {
+                Ended::Cut => {}
+                Ended::ByPlan => cohort.dropped_by_plan += 1,
+                Ended::Unexpectedly(refusal) => {
+                    cohort.dropped_unexpectedly += 1;
+                    cohort.failures.add(refusal.failure, &refusal.text);
+                }
+            }
+        }
+        if matches!(end, Ended::ByPlan) {
+            self.leave(seat.range());
+            return false;
+        }
+        self.part(seat)
+    }
+
+    /// What becomes of a client without connection: it is on its way back, which is returned, or has left. One that
+    /// was not all back yet is still on the same way.
+    pub(super) fn part(&self, seat: &Seat) -> bool {
+        let policy = self.plan.groups[usize::from(seat.group)].reconnect;
+        let orders = self.orders.get();
+        let returns = policy != Reconnect::None && orders.course == Course::Run && !orders.settled;
+        if returns {
+            let since_ns = self.plan.board.clock.now_ns();
+            let new = Away { since_ns, attempts: 0, unproved: None, damaged: false };
+            self.state.borrow_mut().away.entry(seat.local).or_insert(new).unproved = None;
+        } else {
+            self.leave(seat.range());
+        }
+        returns
+    }
+
+    /// Counts an attempt to connect again; how many there were before it since everything was last well.
+    fn attempt(&self, seat: &Seat) -> u32 {
+        let mut state = self.state.borrow_mut();
+        let Some(away) = state.away.get_mut(&seat.local) else { return 0 };
+        away.attempts += 1;
+        away.attempts - 1
+    }
+}

@@ -1,0 +1,383 @@
+//! One life of a subscribing connection, from `connection_ack` to its end.
+//!
+//! It is one poll function that reads, hands messages over and writes in the same poll. Awaiting a write on its own
+//! would stop for good with a server that answers everything it is sent. Who opens it again is in `client`.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::{Sink, Stream as _};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::failure::{Failure, Reason, Stage};
+use super::handshake::{Refusal, Socket};
+use super::receive::Arrival;
+use super::seats::Seat;
+use super::shard::{Course, Shard};
+use super::subs::SubState;
+use crate::ledger::End;
+use crate::protocol::graphql_transport_ws::Message as Said;
+use crate::protocol::refusal;
+
+/// Messages handled in one poll before other connections get their turn.
+const BUDGET: usize = 64;
+
+/// Pongs that may wait for room in the socket; a server that floods us with pings gets no more answers than that.
+const REPLIES: usize = 64;
+
+/// How an established connection ended.
+pub(super) enum Ended {
+    /// As ordered.
+    ByPlan,
+    /// By a fault of ours.
+    Cut,
+    /// Otherwise, with what the server said about it.
+    Unexpectedly(Refusal),
+}
+
+/// How far the answer to what is sent after the last unsubscribe has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Not asked for, or given up.
+    None,
+    /// To be asked for once the last unsubscribe is out.
+    Owed,
+    /// Asked for.
+    Awaited,
+    /// It came at this time, ns on the run's axis.
+    Came(u64),
+}
+
+/// An established connection.
+pub(super) struct Live {
+    seat: Seat,
+    socket: Socket,
+    waker: Option<Waker>,
+    /// Operation id of its first subscription in this life.
+    first_id: u64,
+    /// Subscriptions whose subscribe was handed to the socket, or which are asked for no more.
+    asked: u32,
+    /// Of those, flushed.
+    flushed: u32,
+    /// Subscriptions whose unsubscribe was handed to the socket.
+    unasked: u32,
+    /// Replies (pongs) that wait for room in the socket.
+    replies: Vec<String>,
+    answer: Answer,
+    /// The server sends pongs that nobody asked for, so that none of them answers anything.
+    chatty: bool,
+    /// Something was handed to the socket and not flushed.
+    dirty: bool,
+    closing: bool,
+    /// The server's close frame has arrived.
+    closed_by_server: bool,
+    /// The server's close frame, or a violation of ours to report.
+    verdict: Option<Box<Refusal>>,
+}
+
+impl Live {
+    /// The `life`-th connection of a client, from 0.
+    pub(super) fn new(shard: &Shard, seat: Seat, life: u32, socket: Socket) -> Self {
+        // Operation ids are never used twice in a run, not even by the next life of the same subscription.
+        let first_id = u64::from(life) * shard.subscriptions + u64::from(seat.first_global) + 1;
+        Self {
+            seat,
+            socket,
+            waker: None,
+            first_id,
+            asked: 0,
+            flushed: 0,
+            unasked: 0,
+            replies: Vec::new(),
+            answer: Answer::None,
+            chatty: false,
+            dirty: false,
+            closing: false,
+            closed_by_server: false,
+            verdict: None,
+        }
+    }
+
+    /// Whose connection it is.
+    pub(super) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// Its waker, once it was polled.
+    pub(super) fn waker(&self) -> Option<&Waker> {
+        self.waker.as_ref()
+    }
+
+    /// Whether it can still be cut: neither side has said goodbye.
+    pub(super) fn is_open(&self) -> bool {
+        !self.closing
+    }
+
+    /// Gives the socket away.
+    pub(super) fn into_socket(self) -> Socket {
+        self.socket
+    }
+
+    /// Reads, then writes; ready once the connection has ended.
+    pub(super) fn poll(&mut self, shard: &Shard, cx: &mut Context<'_>) -> Poll<Ended> {
+        if let Some(end) = self.read(shard, cx) {
+            return Poll::Ready(end);
+        }
+        if let Some(refusal) = self.verdict.take_if(|_| !self.closing) {
+            return Poll::Ready(end(shard, *refusal));
+        }
+        if let Err(e) = self.write(shard, cx) {
+            let refusal = shard.plan.endpoint.refuse_ws(Stage::Open, &e);
+            return Poll::Ready(end(shard, refusal));
+        }
+        if self.closed_by_server && !self.dirty && !is_ending(shard) {
+            // Our answer is out; a server that keeps the TCP connection all the same is not waited for.
+            let refusal = self.verdict.take().expect("a close frame leaves its meaning");
+            return Poll::Ready(end(shard, *refusal));
+        }
+        self.remember_waker(cx);
+        Poll::Pending
+    }
+
+    fn remember_waker(&mut self, cx: &Context<'_>) {
+        if !self.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            self.waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Reads until nothing is left or the budget is spent.
+    fn read(&mut self, shard: &Shard, cx: &mut Context<'_>) -> Option<Ended> {
+        let mut now_ns = 0;
+        for _ in 0..BUDGET {
+            let message = match Pin::new(&mut self.socket).poll_next(cx) {
+                Poll::Pending => return None,
+                Poll::Ready(None) => {
+                    let failure = Failure::new(Stage::Open, Reason::Closed);
+                    return Some(self.end_of_stream(shard, Refusal { failure, text: String::new() }));
+                }
+                Poll::Ready(Some(Err(e))) => {
+                    let said = shard.plan.endpoint.refuse_ws(Stage::Open, &e);
+                    return Some(self.end_of_stream(shard, said));
+                }
+                Poll::Ready(Some(Ok(message))) => message,
+            };
+            // One clock read per readiness batch: reading it costs more than recording a latency.
+            if now_ns == 0 {
+                now_ns = shard.plan.board.clock.now_ns();
+            }
+            self.on_message(shard, message, now_ns);
+        }
+        cx.waker().wake_by_ref();
+        None
+    }
+
+    fn end_of_stream(&mut self, shard: &Shard, said: Refusal) -> Ended {
+        end(shard, self.verdict.take().map_or(said, |verdict| *verdict))
+    }
+
+    fn on_message(&mut self, shard: &Shard, message: Message, now_ns: u64) {
+        match message {
+            Message::Text(text) => self.on_text(shard, &text, now_ns),
+            // The library has queued the answer; it goes out with the next flush.
+            Message::Ping(_) => self.dirty = true,
+            Message::Close(frame) => {
+                self.dirty = true;
+                self.closing = true;
+                self.closed_by_server = true;
+                if !is_ending(shard) {
+                    // From here on nothing can be owed to it.
+                    shard.end_life(self.seat.range(), End::Died);
+                }
+                let refusal = shard.plan.endpoint.refuse_close(Stage::Open, frame.as_ref());
+                self.verdict = Some(Box::new(refusal));
+            }
+            Message::Binary(_) => self.violation(shard, ""),
+            Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn reply(&mut self, shard: &Shard, payload: Option<&str>) {
+        if self.replies.len() < REPLIES {
+            let mut pong = String::new();
+            shard.plan.endpoint.dialect.pong(payload, &mut pong);
+            self.replies.push(pong);
+        }
+    }
+
+    fn violation(&mut self, shard: &Shard, text: &str) {
+        let text = shard.plan.endpoint.foreign(text);
+        let failure = Failure::new(Stage::Open, Reason::InvalidMessage);
+        self.verdict.get_or_insert_with(|| Box::new(Refusal { failure, text }));
+    }
+
+    fn on_text(&mut self, shard: &Shard, text: &str, now_ns: u64) {
+        let decoded = shard.plan.endpoint.dialect.decode(text);
+        match decoded {
+            Ok(Said::Next { id, payload, errors, .. }) => match self.sub_of(id) {
+                Some(sub) => shard.received(self.arrival(sub, now_ns), payload, errors),
+                None => self.violation(shard, text),
+            },
+            Ok(Said::Error { id, errors }) => {
+                self.refused_subscription(shard, id, Reason::Error, &refusal(errors));
+            }
+            Ok(Said::Complete { id }) => self.refused_subscription(shard, id, Reason::Complete, ""),
+            Ok(Said::Ping { payload }) => self.reply(shard, payload),
+            Ok(Said::Pong { .. }) => self.on_pong(shard, now_ns),
+            Ok(Said::Ack) | Err(_) => self.violation(shard, text),
+        }
+    }
+
+    fn arrival(&self, sub: u32, at_ns: u64) -> Arrival {
+        let answered_ns = if let Answer::Came(at) = self.answer { Some(at) } else { None };
+        Arrival { sub, at_ns, answered_ns }
+    }
+
+    fn ids(&self) -> Range<u64> {
+        self.first_id..self.first_id + u64::from(self.seat.subs)
+    }
+
+    fn sub_of(&self, id: u64) -> Option<u32> {
+        self.ids().contains(&id).then(|| self.seat.first_sub + (id - self.first_id) as u32)
+    }
+
+    fn state_of(&self, shard: &Shard, k: u32) -> SubState {
+        shard.state.borrow().subs[(self.seat.first_sub + k) as usize].state
+    }
+
+    fn refused_subscription(&mut self, shard: &Shard, id: u64, reason: Reason, text: &str) {
+        let Some(index) = self.sub_of(id) else { return self.violation(shard, text) };
+        let sub = shard.state.borrow().subs[index as usize];
+        let stage = match sub.state {
+            // Asked for in a write that is not flushed to its end yet.
+            SubState::Idle if index < self.seat.first_sub + self.asked => Stage::Confirm,
+            SubState::Waiting => Stage::Confirm,
+            SubState::Active => Stage::Open,
+            // The answer to our own unsubscribe, or to one that was given up.
+            SubState::Idle | SubState::Failed | SubState::Unsubscribed | SubState::Ended => return,
+        };
+        let text = shard.plan.endpoint.foreign(text);
+        shard.end_subscription(index, End::Died);
+        let mut state = shard.state.borrow_mut();
+        state.cohorts[usize::from(sub.cohort)].failures.add(Failure::new(stage, reason), &text);
+    }
+
+    /// Hands over everything the orders ask for, as far as the socket takes it, and flushes once.
+    fn write(
+        &mut self,
+        shard: &Shard,
+        cx: &mut Context<'_>,
+    ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
+        while self.pending_write(shard) && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
+            let message = self.next_write(shard);
+            Pin::new(&mut self.socket).start_send(message)?;
+            self.dirty = true;
+        }
+        if self.dirty && Pin::new(&mut self.socket).poll_flush(cx)?.is_ready() {
+            self.dirty = false;
+            if self.flushed < self.asked {
+                let first = self.seat.first_sub;
+                shard.flushed(first + self.flushed..first + self.asked);
+                self.flushed = self.asked;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is something to say; passes over what is not to be asked for or ended any more.
+    fn pending_write(&mut self, shard: &Shard) -> bool {
+        if self.closing {
+            return false;
+        }
+        let course = shard.course();
+        if course == Course::Run {
+            while self.asked < self.seat.subs && self.state_of(shard, self.asked) != SubState::Idle {
+                self.asked += 1;
+            }
+        } else {
+            while self.unasked < self.asked && self.state_of(shard, self.unasked) == SubState::Ended {
+                self.unasked += 1;
+            }
+        }
+        !self.replies.is_empty()
+            || (course == Course::Run && self.asked < self.seat.subs)
+            || (course >= Course::Unsubscribe && self.unasked < self.asked)
+            || (course == Course::Unsubscribe && self.answer == Answer::Owed)
+            || course >= Course::Close
+    }
+
+    fn next_write(&mut self, shard: &Shard) -> Message {
+        let dialect = &shard.plan.endpoint.dialect;
+        let course = shard.course();
+        let mut text = String::new();
+        if let Some(reply) = self.replies.pop() {
+            text = reply;
+        } else if course == Course::Run {
+            let sub = shard.state.borrow().subs[(self.seat.first_sub + self.asked) as usize];
+            let channel = shard.plan.board.channel_name(sub.channel);
+            let id = self.first_id + u64::from(self.asked);
+            dialect.subscribe(id, &channel, self.seat.connection, &mut text);
+            self.asked += 1;
+        } else if self.unasked < self.asked {
+            dialect.complete(self.first_id + u64::from(self.unasked), &mut text);
+            shard.end_subscription(self.seat.first_sub + self.unasked, End::Unsubscribed);
+            self.unasked += 1;
+        } else if course == Course::Unsubscribe {
+            dialect.ping(&mut text);
+            self.answer = Answer::Awaited;
+        } else {
+            self.closing = true;
+            let (code, reason) = (CloseCode::Normal, Utf8Bytes::default());
+            return Message::Close(Some(CloseFrame { code, reason }));
+        }
+        Message::text(text)
+    }
+
+    /// The server must answer once everything it was told before has been done.
+    pub(super) fn expect_answer(&mut self, shard: &Shard) {
+        if self.is_open() && self.answer == Answer::None {
+            self.answer = Answer::Owed;
+            shard.state.borrow_mut().unanswered += 1;
+        }
+    }
+
+    /// Expects no answer any more; whether one was owed.
+    pub(super) fn forgo_answer(&mut self, shard: &Shard) -> bool {
+        let owed = matches!(self.answer, Answer::Owed | Answer::Awaited);
+        if owed {
+            self.answer = Answer::None;
+            shard.state.borrow_mut().unanswered -= 1;
+        }
+        owed
+    }
+
+    fn on_pong(&mut self, shard: &Shard, now_ns: u64) {
+        if self.answer != Answer::Awaited {
+            self.chatty = true;
+            return;
+        }
+        self.forgo_answer(shard);
+        // Pongs need not name what they answer. From a server that sends them unasked, one proves nothing.
+        if !self.chatty {
+            self.answer = Answer::Came(now_ns);
+            let state = &mut *shard.state.borrow_mut();
+            let mine = self.seat.range().map(|index| index as usize);
+            for index in mine.filter(|index| state.subs[*index].state == SubState::Unsubscribed) {
+                state.ledger.unsubscribe_answered(index);
+            }
+        }
+    }
+}
+
+fn is_ending(shard: &Shard) -> bool {
+    shard.course() >= Course::Close
+}
+
+fn end(shard: &Shard, refusal: Refusal) -> Ended {
+    // A server may say goodbye to a connection that has nothing subscribed any more.
+    let goodbye = matches!(refusal.failure.reason, Reason::CloseCode(1000 | 1001));
+    let unsubscribed = shard.course() >= Course::Unsubscribe;
+    if is_ending(shard) || (unsubscribed && goodbye) { Ended::ByPlan } else { Ended::Unexpectedly(refusal) }
+}

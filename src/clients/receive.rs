@@ -1,0 +1,118 @@
+//! What a `next` message carried, and where it is booked: events in the ledger, probes and barriers beside it.
+
+use super::shard::Shard;
+use super::subs::{State, SubState};
+use crate::ledger::{Found, Kind, Receipt, Token, find};
+
+/// One message as it came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// The subscription under whose id it came.
+    pub sub: u32,
+    /// When, ns on the run's axis.
+    pub at_ns: u64,
+    /// When the server answered what was sent after its connection's unsubscribes.
+    pub answered_ns: Option<u64>,
+}
+
+impl Shard {
+    /// Books what one `next` message carried.
+    pub(super) fn received(&self, arrival: Arrival, payload: &str, errors: bool) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        if errors {
+            let cohort = usize::from(state.subs[arrival.sub as usize].cohort);
+            state.cohorts[cohort].errors_in_next += 1;
+        }
+        let mut empty = true;
+        for found in find(payload) {
+            empty = false;
+            match found {
+                Found::Intact(token) if token.kind != Kind::Event => self.on_other(state, arrival, &token),
+                // A damaged probe has no obligation to be held against, but damage it is.
+                Found::Damaged(token) if token.kind != Kind::Event => {
+                    self.on_event(state, arrival, &Found::Broken);
+                }
+                found => self.on_event(state, arrival, &found),
+            }
+        }
+        if empty && !errors {
+            // A message that should carry an event and carries nothing recognisable.
+            self.on_event(state, arrival, &Found::Broken);
+        }
+    }
+
+    fn on_event(&self, state: &mut State, arrival: Arrival, found: &Found) {
+        let Arrival { sub, at_ns: now_ns, .. } = arrival;
+        let sub = sub as usize;
+        let (due_ns, sent_ns) = match found {
+            Found::Intact(t) | Found::Damaged(t) => (t.due_ns, t.sent_ns),
+            Found::Broken => (now_ns, now_ns),
+        };
+        let phase = self.plan.board.phase_of(due_ns);
+        state.receipts += 1;
+        state.ledger.count_receipt(sub, phase);
+        if let Receipt::First { owed, .. } = state.ledger.receive(sub, found, now_ns, phase) {
+            state.satisfied += u64::from(owed);
+            let cohort = usize::from(state.subs[sub].cohort);
+            let since_us = |ns: u64| now_ns.saturating_sub(ns) / 1_000;
+            state.latency.deliver(cohort, phase, since_us(due_ns), since_us(sent_ns));
+        }
+    }
+
+    /// Probes, censuses and barriers are in no stream and owed to nobody; they count as receipts only where they
+    /// show what an event would: under a foreign operation, of another run, or after the end.
+    fn on_other(&self, state: &mut State, arrival: Arrival, token: &Token) {
+        let board = &self.plan.board;
+        let sub = &state.subs[arrival.sub as usize];
+        if token.run != board.run {
+            // Another run's: the ledger names it as it would an event.
+            let token = Token { kind: Kind::Event, ..*token };
+            return self.on_event(state, arrival, &Found::Intact(token));
+        }
+        let too_late = sub.state == SubState::Unsubscribed
+            && arrival.answered_ns.is_some_and(|answered| token.sent_ns > answered);
+        let receipt = if token.channel != sub.channel {
+            Receipt::Misrouted
+        } else if too_late {
+            Receipt::AfterUnsubscribe
+        } else if token.kind == Kind::Barrier {
+            return self.on_barrier(state, arrival, token);
+        } else {
+            return self.on_probe(state, arrival, token);
+        };
+        let phase = board.phase_of(token.due_ns);
+        let index = arrival.sub as usize;
+        state.receipts += 1;
+        state.ledger.count_receipt(index, phase);
+        state.ledger.receive_stray(index, token, arrival.at_ns, phase, receipt);
+    }
+
+    fn on_barrier(&self, state: &mut State, arrival: Arrival, token: &Token) {
+        let index = arrival.sub as usize;
+        state.cohorts[usize::from(state.subs[index].cohort)].barriers_delivered += 1;
+        if let Some(stream) = state.ledger.barrier(index, token) {
+            self.plan.board.barriers.done(stream);
+        }
+    }
+
+    fn on_probe(&self, state: &mut State, arrival: Arrival, token: &Token) {
+        let board = &self.plan.board;
+        let index = arrival.sub as usize;
+        let sub = &mut state.subs[index];
+        state.cohorts[usize::from(sub.cohort)].probes_delivered += 1;
+        if sub.first_probe == 0 {
+            sub.first_probe = token.seq as u32 + 1;
+        }
+        sub.probes += 1;
+        if sub.state == SubState::Waiting && token.sent_ns >= sub.flushed_ns {
+            self.proved(state, index, arrival.at_ns);
+        }
+        let census = token.epoch;
+        let sub = &mut state.subs[index];
+        let fresh = token.kind == Kind::Census && sub.state == SubState::Active && sub.census != census;
+        if fresh && board.census.hold(census) {
+            sub.census = census;
+        }
+    }
+}

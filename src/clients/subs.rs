@@ -1,0 +1,332 @@
+//! The subscriptions of one shard beside their books: how far each has come, over all lives of its connection.
+//!
+//! Everything here happens to state alone, in one go; `live` reads and writes sockets and calls it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::board::Board;
+use super::failure::{Failure, Reason, Stage};
+use super::seats::Seat;
+use super::shard::Shard;
+use super::tally::GroupTally;
+use crate::inject::FaultTally;
+use crate::ledger::{End, ShardLedger};
+use crate::metrics::LatencySet;
+
+/// One subscription's state beside its books.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sub {
+    pub channel: u32,
+    pub cohort: u16,
+    pub state: SubState,
+    /// The outcome of its first life has been counted.
+    pub settled: bool,
+    /// It has been proved once and has not left since.
+    pub member: bool,
+    /// When its subscribe was flushed, ns on the run's axis.
+    pub flushed_ns: u64,
+    /// Number of the first probe received in this life, plus one; 0: none.
+    pub first_probe: u32,
+    /// Probes received in this life.
+    pub probes: u32,
+    /// Number of the last census received in this life.
+    pub census: u32,
+}
+
+/// How far a subscription has come in the present life of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SubState {
+    /// Not asked for yet.
+    Idle,
+    /// Flushed, waiting for a probe.
+    Waiting,
+    /// Proved.
+    Active,
+    /// Not proved in time; the server may hold it all the same.
+    Failed,
+    /// Unsubscribed after it had been proved.
+    Unsubscribed,
+    /// Over for good: refused, ended by the server, or its client does not come back.
+    Ended,
+}
+
+impl Sub {
+    pub(super) fn new(channel: u32, cohort: u16) -> Self {
+        Self {
+            channel,
+            cohort,
+            state: SubState::Idle,
+            settled: false,
+            member: false,
+            flushed_ns: 0,
+            first_probe: 0,
+            probes: 0,
+            census: 0,
+        }
+    }
+}
+
+/// A client on its way back.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Away {
+    /// When its connection ended, ns on the run's axis.
+    pub since_ns: u64,
+    /// Attempts to connect since then.
+    pub attempts: u32,
+    /// Once it is connected, subscriptions that are still to be proved.
+    pub unproved: Option<u32>,
+    /// One of them was not proved and never will be.
+    pub damaged: bool,
+}
+
+/// Everything that a shard's tasks share and change.
+pub(super) struct State {
+    pub ledger: ShardLedger,
+    /// One per cohort.
+    pub cohorts: Vec<GroupTally>,
+    pub latency: LatencySet,
+    pub faults: Vec<FaultTally>,
+    pub subs: Vec<Sub>,
+    /// Clients on their way back, by seat. A map, because what an idle connection keeps counts 10,000 times.
+    pub away: BTreeMap<usize, Away>,
+    pub receipts: u64,
+    /// Owed events received intact.
+    pub satisfied: u64,
+    pub settled: u64,
+    pub resolved: u64,
+    /// Subscriptions that wait for a probe.
+    pub waiting: u64,
+    pub barriers_noted: bool,
+    pub outstanding: u64,
+    /// Connections that owe an answer to what was sent after their unsubscribes.
+    pub unanswered: u64,
+}
+
+impl State {
+    fn settle(&mut self, index: usize) {
+        let sub = &mut self.subs[index];
+        self.settled += u64::from(!sub.settled);
+        sub.settled = true;
+    }
+
+    fn no_longer_waits(&mut self, index: usize, board: &Board) {
+        self.waiting -= 1;
+        board.waiting[self.subs[index].channel as usize].fetch_sub(1, Relaxed);
+    }
+
+    /// It will not come back: nothing that is published from now on is owed to it.
+    fn leave(&mut self, index: usize) {
+        if std::mem::take(&mut self.subs[index].member) {
+            self.ledger.leave(index);
+        }
+    }
+
+    /// The incarnation of a proved subscription ends.
+    fn end_incarnation(&mut self, index: usize, how: End, board: &Board) {
+        if self.barriers_noted {
+            let given_up = self.ledger.give_up_barriers(index);
+            given_up.into_iter().for_each(|stream| board.barriers.done(stream));
+        }
+        self.ledger.end(index, how);
+        let sub = &self.subs[index];
+        if how == End::Unsubscribed {
+            self.cohorts[usize::from(sub.cohort)].probes_missed += missed_probes(board, sub);
+        }
+        board.active.down();
+        board.census.drop_out(sub.census);
+    }
+
+    /// Whatever it was doing in this life is over; returns what it had come to.
+    fn stop(&mut self, index: usize, how: End, board: &Board) -> SubState {
+        let before = self.subs[index].state;
+        match before {
+            SubState::Waiting => self.no_longer_waits(index, board),
+            SubState::Active => self.end_incarnation(index, how, board),
+            _ => {}
+        }
+        self.settle(index);
+        before
+    }
+}
+
+/// Probes of the subscription's channel that it did not receive although it had received an earlier one.
+fn missed_probes(board: &Board, sub: &Sub) -> u64 {
+    let sent = board.probes_sent[sub.channel as usize].load(Relaxed);
+    let owed = (sent + 1).saturating_sub(sub.first_probe);
+    u64::from(owed.saturating_sub(sub.probes))
+}
+
+impl Shard {
+    /// The subscribes of these subscriptions are out: from here on a probe proves them.
+    pub(super) fn flushed(&self, subs: Range<u32>) {
+        let board = &self.plan.board;
+        let now = board.clock.now_ns();
+        let state = &mut *self.state.borrow_mut();
+        for index in subs {
+            let sub = &mut state.subs[index as usize];
+            if sub.state == SubState::Idle {
+                sub.state = SubState::Waiting;
+                sub.flushed_ns = now;
+                state.waiting += 1;
+                state.ledger.subscribed_at(index as usize, now);
+                board.waiting[sub.channel as usize].fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// A probe has proved a subscription that waited for it.
+    pub(super) fn proved(&self, state: &mut State, index: usize, now_ns: u64) {
+        let board = &self.plan.board;
+        state.no_longer_waits(index, board);
+        state.settle(index);
+        state.ledger.confirm(index);
+        board.active.up();
+        let sub = &mut state.subs[index];
+        sub.state = SubState::Active;
+        // Each subscription counts once, however often its client comes back.
+        if !std::mem::replace(&mut sub.member, true) {
+            state.cohorts[usize::from(sub.cohort)].confirmed += 1;
+            let took = Duration::from_nanos(now_ns.saturating_sub(sub.flushed_ns));
+            state.latency.subscribe.record(took);
+        }
+        self.step_back(state, index, true);
+    }
+
+    /// The connection of these subscriptions has ended; those that can be asked for again wait for its next life.
+    pub(super) fn end_life(&self, subs: Range<u32>, how: End) {
+        let state = &mut *self.state.borrow_mut();
+        for index in subs.map(|i| i as usize) {
+            let before = state.stop(index, how, &self.plan.board);
+            let sub = &mut state.subs[index];
+            let again = matches!(before, SubState::Idle | SubState::Waiting | SubState::Active);
+            sub.state = if again { SubState::Idle } else { SubState::Ended };
+            (sub.first_probe, sub.probes, sub.census) = (0, 0, 0);
+        }
+    }
+
+    /// A subscription ends although its connection lives.
+    pub(super) fn end_subscription(&self, index: u32, how: End) {
+        let state = &mut *self.state.borrow_mut();
+        let index = index as usize;
+        let before = state.stop(index, how, &self.plan.board);
+        let unsubscribed = how == End::Unsubscribed && before == SubState::Active;
+        state.subs[index].state = if unsubscribed { SubState::Unsubscribed } else { SubState::Ended };
+        state.leave(index);
+        if matches!(before, SubState::Idle | SubState::Waiting) {
+            self.step_back(state, index, false);
+        }
+    }
+
+    /// The client of these subscriptions does not come back.
+    pub(super) fn leave(&self, subs: Range<u32>) {
+        let state = &mut *self.state.borrow_mut();
+        for index in subs.map(|i| i as usize) {
+            state.stop(index, End::Died, &self.plan.board);
+            state.subs[index].state = SubState::Ended;
+            state.leave(index);
+        }
+    }
+
+    /// Nobody comes back from now on: whoever is not proved at this moment has left.
+    pub(super) fn leave_the_absent(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.away.clear();
+        for index in 0..state.subs.len() {
+            let Sub { state: was, member, .. } = state.subs[index];
+            if !member || was == SubState::Active {
+                continue;
+            }
+            if was == SubState::Waiting {
+                state.no_longer_waits(index, &self.plan.board);
+            }
+            // Its connection may be open and the server may have it.
+            state.subs[index].state = SubState::Failed;
+            state.leave(index);
+        }
+    }
+
+    /// Gives up on what was not proved in time.
+    pub(super) fn expire_unconfirmed(&self) {
+        let limit = self.plan.endpoint.timeouts.confirm;
+        let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let state = &mut *self.state.borrow_mut();
+        if state.waiting == 0 {
+            return;
+        }
+        let now = self.plan.board.clock.now_ns();
+        for index in 0..state.subs.len() {
+            let Sub { state: was, flushed_ns, cohort, .. } = state.subs[index];
+            if was != SubState::Waiting || now.saturating_sub(flushed_ns) <= limit_ns {
+                continue;
+            }
+            state.no_longer_waits(index, &self.plan.board);
+            state.settle(index);
+            state.subs[index].state = SubState::Failed;
+            state.leave(index);
+            let failures = &mut state.cohorts[usize::from(cohort)].failures;
+            failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+            self.step_back(state, index, false);
+        }
+    }
+
+    /// Ends what is still open, so that every enrolment is released.
+    pub(super) fn close_books(&self) {
+        let state = &mut *self.state.borrow_mut();
+        for index in 0..state.subs.len() {
+            state.stop(index, End::Unsubscribed, &self.plan.board);
+            state.subs[index].state = SubState::Ended;
+            state.leave(index);
+        }
+    }
+
+    /// Every live subscription waits for its barriers from now on.
+    pub(super) fn note_barriers(&self) {
+        let State { subs, ledger, barriers_noted, .. } = &mut *self.state.borrow_mut();
+        for (index, _) in subs.iter().enumerate().filter(|(_, sub)| sub.state == SubState::Active) {
+            let awaited = ledger.await_barriers(index);
+            awaited.into_iter().for_each(|stream| self.plan.board.barriers.wait_for(stream));
+        }
+        *barriers_noted = true;
+    }
+
+    /// A client that had been away is connected; `subs` are its subscriptions.
+    pub(super) fn reconnected(&self, seat: &Seat) {
+        let state = &mut *self.state.borrow_mut();
+        state.cohorts[usize::from(seat.cohort)].reconnected += 1;
+        let asks = |index: &u32| state.subs[*index as usize].state == SubState::Idle;
+        let unproved = seat.range().filter(asks).count() as u32;
+        if let Some(away) = state.away.get_mut(&seat.local) {
+            away.unproved = Some(unproved);
+        }
+        self.is_back(state, seat);
+    }
+
+    /// One subscription fewer is between its client and being back.
+    fn step_back(&self, state: &mut State, index: usize, proved: bool) {
+        if state.away.is_empty() {
+            return;
+        }
+        let seat = &self.seats[self.seats.partition_point(|s| s.first_sub as usize <= index) - 1];
+        let Some(away) = state.away.get_mut(&seat.local) else { return };
+        let Some(unproved) = &mut away.unproved else { return };
+        *unproved -= 1;
+        away.damaged |= !proved;
+        self.is_back(state, seat);
+    }
+
+    /// Takes a client off the list once nothing of it is open any more.
+    fn is_back(&self, state: &mut State, seat: &Seat) {
+        let Some(away) = state.away.get(&seat.local).filter(|away| away.unproved == Some(0)) else { return };
+        let Away { since_ns, damaged, .. } = *away;
+        state.away.remove(&seat.local);
+        if !damaged {
+            let cohort = usize::from(seat.cohort);
+            state.cohorts[cohort].recovered += 1;
+            let now_ns = self.plan.board.clock.now_ns();
+            state.latency.reconnect[cohort].record_ns(now_ns.saturating_sub(since_ns));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `faults.NAME` and `reconnect` as they are written: the part of the mirror that is about what goes wrong.
+//!
+//! A fault has one kind, *written as its key*. Kinds that cannot be injected yet are known by name, so that they are
+//! refused as what they are.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use toml::Spanned;
+
+use crate::scenarios::file::{OneOrMany, Wait};
+use crate::scenarios::units::{Ratio, Span, Whole};
+
+/// One fault.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FaultTable {
+    pub(crate) on: Option<Spanned<OneOrMany>>,
+    pub(crate) fraction: Option<Spanned<Fraction>>,
+    pub(crate) of: Option<Spanned<Of>>,
+    pub(crate) phase: Option<Spanned<OneOrMany>>,
+    pub(crate) start: Option<Spanned<Span>>,
+    pub(crate) length: Option<Spanned<Span>>,
+    pub(crate) stagger: Option<Spanned<StaggerWord>>,
+    /// What it does, at the place of its key; exactly one is right.
+    pub(crate) kinds: Vec<Spanned<Kind>>,
+}
+
+/// What a fault does.
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    Terminate(TerminateTable),
+    /// Known by name only.
+    NotYet(Key),
+}
+
+/// The keys of a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(field_identifier, rename_all = "kebab-case")]
+pub(crate) enum Key {
+    On,
+    Fraction,
+    Of,
+    Phase,
+    Start,
+    For,
+    Stagger,
+    Terminate,
+    ThinkTime,
+    LinkDelay,
+    Bandwidth,
+    Hold,
+    Stall,
+    Partition,
+    HandshakeAbort,
+    Trickle,
+    Corrupt,
+    Protocol,
+    SlowConsumer,
+    Churn,
+}
+
+/// The words of [`Key`], in its order.
+const KEYS: [&str; 20] = [
+    "on",
+    "fraction",
+    "of",
+    "phase",
+    "start",
+    "for",
+    "stagger",
+    "terminate",
+    "think-time",
+    "link-delay",
+    "bandwidth",
+    "hold",
+    "stall",
+    "partition",
+    "handshake-abort",
+    "trickle",
+    "corrupt",
+    "protocol",
+    "slow-consumer",
+    "churn",
+];
+
+/// The words of all kinds, for those who wrote none.
+pub(crate) fn kinds() -> &'static [&'static str] {
+    &KEYS[Key::Terminate as usize..]
+}
+
+impl Key {
+    /// How it is written.
+    pub(crate) fn word(self) -> &'static str {
+        KEYS[self as usize]
+    }
+}
+
+/// By hand, because only here the place of a key is at hand, and that is where a kind is pointed at.
+impl<'de> Deserialize<'de> for FaultTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = FaultTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FaultTable, A::Error> {
+                let mut table = FaultTable::default();
+                while let Some(key) = map.next_key::<Spanned<Key>>()? {
+                    match *key.get_ref() {
+                        Key::On => table.on = Some(map.next_value()?),
+                        Key::Fraction => table.fraction = Some(map.next_value()?),
+                        Key::Of => table.of = Some(map.next_value()?),
+                        Key::Phase => table.phase = Some(map.next_value()?),
+                        Key::Start => table.start = Some(map.next_value()?),
+                        Key::For => table.length = Some(map.next_value()?),
+                        Key::Stagger => table.stagger = Some(map.next_value()?),
+                        Key::Terminate => {
+                            let kind = Kind::Terminate(map.next_value()?);
+                            table.kinds.push(Spanned::new(key.span(), kind));
+                        }
+                        other => {
+                            map.next_value::<IgnoredAny>()?;
+                            table.kinds.push(Spanned::new(key.span(), Kind::NotYet(other)));
+                        }
+                    }
+                }
+                Ok(table)
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+/// The share of a group that is hit.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "Ratio")]
+pub(crate) struct Fraction(pub(crate) f64);
+
+impl TryFrom<Ratio> for Fraction {
+    type Error = &'static str;
+
+    fn try_from(Ratio(share): Ratio) -> Result<Self, Self::Error> {
+        if share > 0.0 && share <= 1.0 {
+            Ok(Self(share))
+        } else {
+            Err("a fraction is above 0% and at most 100%")
+        }
+    }
+}
+
+/// What a fraction is taken of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Of {
+    Connections,
+    Operations,
+}
+
+/// How the applications of a fault are spread.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum StaggerWord {
+    Together,
+    Linear(Wait),
+    Poisson(Wait),
+}
+
+/// The end of a connection.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct TerminateTable {
+    pub(crate) how: Option<Spanned<How>>,
+    pub(crate) at: Option<Spanned<IgnoredAny>>,
+    pub(crate) code: Option<Spanned<Code>>,
+}
+
+/// In which way a connection is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum How {
+    Reset,
+    Fin,
+    WsClose,
+    HalfClose,
+}
+
+/// A code that a close frame may carry (RFC 6455, section 7.4, and the registry it opens).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Whole<0, 65_535>")]
+pub(crate) struct Code(pub(crate) u16);
+
+impl TryFrom<Whole<0, 65_535>> for Code {
+    type Error = &'static str;
+
+    fn try_from(Whole(code): Whole<0, 65_535>) -> Result<Self, Self::Error> {
+        match u16::try_from(code) {
+            Ok(code @ (1_000..=1_003 | 1_007..=1_014 | 3_000..=4_999)) => Ok(Self(code)),
+            Ok(1_005 | 1_006 | 1_015) => {
+                Err("1005, 1006 and 1015 stand for what had no close frame: none may carry them")
+            }
+            _ => Err("a close frame carries 1000-1003, 1007-1014 or 3000-4999"),
+        }
+    }
+}
+
+/// What a client does when its connection is gone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ReconnectWord {
+    None,
+    Immediate,
+    Fixed(FixedTable),
+    Exponential(ExponentialTable),
+}
+
+/// The same wait before every attempt.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct FixedTable {
+    pub(crate) wait: Wait,
+}
+
+/// Ever longer waits.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct ExponentialTable {
+    pub(crate) first: Wait,
+    pub(crate) cap: Wait,
+    #[serde(default = "yes")]
+    pub(crate) jitter: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_written_as_they_are_read() {
+        let all = KEYS.map(|key| format!("{key} = 0\n")).concat();
+        let read: indexmap::IndexMap<Key, u8> = match toml::from_str(&all) {
+            Ok(read) => read,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(read.keys().map(|key| key.word()).collect::<Vec<_>>(), KEYS);
+        assert_eq!(kinds()[0], "terminate");
+    }
+}
