@@ -77,6 +77,7 @@ fn a_publisher_that_lost_its_connection_goes_on_in_the_next_epoch() {
 fn a_request_without_an_answer_ends_an_epoch() {
     let server = Server::bad(Manner::Dawdles(20));
     let short = FANOUT.replace("confirm = \"2s\"", "confirm = \"2s\", operation = \"300ms\"");
+    let short = short.replace("quiet = \"200ms\"", "quiet = \"1500ms\"");
     let report = run_with(short + &server.http_target()).exits(1).report("fanout");
     let published = &report["published"];
     assert_eq!((&published["sent"], &published["acked"]), (&json!(50), &json!(49)));

@@ -72,6 +72,10 @@ pub(crate) enum Manner {
     Corrupts(u64),
     /// Delivers, but never answers the first so many publishes of events.
     Unanswering(u64),
+    /// Does not answer pings.
+    NeverPongs,
+    /// Delivers after the unsubscribe as before it.
+    KeepsDelivering,
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
     /// Acknowledges event n (from 0) and delivers it to nobody.
@@ -82,7 +86,7 @@ pub(crate) enum Manner {
     CutsPublisher(u64),
     /// The same, and refuses every connection after that.
     ShutsOut(u64),
-    /// Delivers event n a second late, and ends the connection that it was posted over without an answer.
+    /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
     Dawdles(u64),
 }
 

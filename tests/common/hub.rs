@@ -176,7 +176,7 @@ impl Session {
             let variables = &request["variables"];
             let fate = self.take(&variables["p"]);
             if fate == Fate::Cut {
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(Duration::from_millis(700)).await;
             }
             self.hub.publish(variables["c"].as_str().unwrap_or_default(), &variables["p"], self.manner).await;
             if fate == Fate::Cut {
@@ -241,6 +241,8 @@ impl Session {
         let variables = &message["payload"]["variables"];
         match message["type"].as_str() {
             Some("connection_init") => return self.init(socket).await,
+            Some("ping") if self.manner == Manner::NeverPongs => {}
+            Some("complete") if self.manner == Manner::KeepsDelivering => {}
             Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {

@@ -7,3 +7,6 @@ pub(crate) mod hub;
 pub(crate) mod optional;
 pub(crate) mod proc;
 pub(crate) mod reference;
+pub(crate) mod relay;
+pub(crate) mod rig;
+pub(crate) mod secured;
