@@ -66,6 +66,9 @@ pub enum Command {
     },
     /// Run the reference server on its own
     Serve(ServeOptions),
+    /// Plant every known defect in the reference server and show that each is found, exactly
+    #[command(after_help = SELFTEST_EXIT_CODES)]
+    Selftest(SelftestArgs),
     /// Render every document again from the JSON reports in a directory
     Report {
         /// The directory
@@ -86,6 +89,39 @@ Exit codes, the gravest of all scenarios:
    3  inconclusive: nothing failed, but something could not be judged
    4  the target could not be reached or does not speak the protocol
   70  internal error, a bug in stressctl";
+
+const SELFTEST_EXIT_CODES: &str = "\
+Exit codes:
+   0  every defect was found exactly, and the honest server raised no alarm
+   1  a defect was not found exactly, or there was a false alarm
+   2  bad usage
+   3  interrupted, or this machine is too small
+  70  internal error, a bug in stressctl";
+
+/// `stressctl selftest`
+#[derive(Debug, Args)]
+pub struct SelftestArgs {
+    /// Also plant the defects that need a trend: leaks and a server that becomes slower; takes some minutes
+    #[arg(long)]
+    pub long: bool,
+
+    /// Run the honest server this many times, with seeds from 1 on
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub seeds: u32,
+
+    /// Seed of every random decision while defects are planted
+    #[arg(long, value_name = "N", default_value_t = 1, env = "STRESSCTL_SEED", hide_env_values = true)]
+    pub seed: u64,
+
+    /// Directory for the report of each run [default: none is kept]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// What goes to standard output: text (the matrix), json (the same on one line) or quiet (nothing)
+    #[arg(long, value_enum, value_name = "FORM", default_value_t, env = "STRESSCTL_OUTPUT")]
+    #[arg(hide_possible_values = true, hide_env_values = true)]
+    pub output: Output,
+}
 
 /// `stressctl run`
 #[derive(Debug, Args)]

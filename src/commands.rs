@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::care::redact_url;
-use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs};
+use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs, SelftestArgs};
 use crate::metrics::process;
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
@@ -23,6 +23,8 @@ use crate::run::stop::{Heard, Signals, Stop};
 use crate::scenarios::catalogue::{Catalogue, Options, Planned};
 use crate::scenarios::plan::Plan;
 use crate::scenarios::problem::{Problem, Problems, harmless_text};
+use crate::selftest::stage::StageError;
+use crate::selftest::{self, SelftestError, Wish};
 use crate::server::{ServeError, serve};
 use crate::verdict::{Outcome, exit_code};
 
@@ -44,6 +46,7 @@ pub fn execute(cli: &Cli) -> anyhow::Result<u8> {
         Command::Plan { names, what } => plan(names, what),
         Command::Check { file } => check(file),
         Command::Serve(options) => serve(options).map(|()| 0),
+        Command::Selftest(args) => selftest(args, cli.color),
         Command::Report { dir } => report(dir),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -153,6 +156,7 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
         let needs = Needs::of(plan, plan.target.url.is_none());
         let width = columns(io::stdout());
         let mut head = head(plan, width);
+        head.extend(outline(plan, width));
         for (id, why) in not_applicable(plan) {
             head.extend(hanging("  ", &format!("not applicable: {id}, {why}"), width));
         }
@@ -179,6 +183,18 @@ fn head(plan: &Plan, width: usize) -> Vec<String> {
         let why = if change.at_least { " (at-least)" } else { "" };
         let (from, to) = (human::count(change.from), human::count(change.to));
         lines.extend(hanging("  ", &format!("scaled {}: {from} → {to}{why}", change.key), width));
+    }
+    lines
+}
+
+/// The phases, and whom every fault hits.
+fn outline(plan: &Plan, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |indent: &str, text: &str| lines.extend(hanging(indent, &harmless_text(text), width));
+    plan.timetable().iter().for_each(|line| say("  ", &format!("phase {line}")));
+    for (fault, victims) in plan.fault_details() {
+        say("  ", &format!("fault {fault}"));
+        victims.iter().for_each(|line| say("    ", line));
     }
     lines
 }
@@ -236,11 +252,58 @@ fn run(args: &RunArgs, color: Color) -> anyhow::Result<u8> {
     if let Err(e) = raise_open_files() {
         say(&format!("warning: cannot raise the limit of open files: {e}"));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start an event loop")?;
-    runtime.block_on(run_all(args, color, planned.plans))
+    event_loop()?.block_on(run_all(args, color, planned.plans))
+}
+
+fn event_loop() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().context("cannot start an event loop")
+}
+
+fn selftest(args: &SelftestArgs, color: Color) -> anyhow::Result<u8> {
+    args.out.as_deref().map(json::prepare).transpose()?;
+    if let Err(e) = raise_open_files() {
+        say(&format!("warning: cannot raise the limit of open files: {e}"));
+    }
+    let wish = Wish { long: args.long, seeds: args.seeds.into(), seed: args.seed, out: args.out.clone() };
+    let result = event_loop()?.block_on(async {
+        let stop = Stop::new();
+        let signals = Signals::listen().context("cannot listen for signals")?;
+        // A line for each run is enough where nothing can be redrawn.
+        let drawn = || if io::stderr().is_terminal() { progress(color) } else { Progress::hidden() };
+        let work = selftest::run(&wish, &stop, say, drawn);
+        let obey = signals.obey(&stop, |heard| match heard {
+            Heard::Stopping => say("stopping: what has been found so far is printed within seconds"),
+            Heard::Hurrying => say("leaving at once"),
+        });
+        anyhow::Ok(tokio::select! {
+            biased;
+            result = work => Some(result),
+            () = obey => None,
+        })
+    })?;
+    let matrix = match result {
+        None => return Ok(exit_code(&[Outcome::Inconclusive])),
+        Some(Err(SelftestError::Stage(StageError::Run(e)))) => {
+            let outcome = outcome_of(&e);
+            say(&format!("error: {:#}", anyhow::Error::from(e)));
+            return Ok(exit_code(&[outcome]));
+        }
+        Some(result) => result?,
+    };
+    match args.output {
+        Output::Text => {
+            out(&matrix.text(colors(color, io::stdout().is_terminal()), columns(io::stdout())))?;
+        }
+        Output::Json => out(&matrix.json()?)?,
+        Output::Quiet => {}
+    }
+    Ok(exit_code(&[matrix.outcome()]))
+}
+
+fn progress(color: Color) -> Progress {
+    let terminal = io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb");
+    Progress::new(terminal, colors(color, terminal).color, || columns(io::stderr()))
 }
 
 fn every_name(catalogue: &Catalogue) -> Vec<String> {
@@ -354,10 +417,12 @@ impl Done<'_> {
         if !ids.is_empty() {
             lines.extend(hanging("  ", &format!("not applicable: {}", ids.join(", ")), width));
         }
+        for fault in plan.fault_lines() {
+            lines.extend(hanging("  ", &format!("fault {fault}"), width));
+        }
         lines.extend(hanging("  ", &needs, width));
         lines.iter().for_each(|line| say(line));
-        let terminal = io::stderr().is_terminal() && std::env::var("TERM").as_deref() != Ok("dumb");
-        let mut progress = Progress::new(terminal, colors(color, terminal).color, || columns(io::stderr()));
+        let mut progress = progress(color);
         let settings = Settings { command: Some(reproduce(self.args, &plan)), ..settings.clone() };
         // Each scenario has its own reasons to stop; only the user stops them all.
         let own = Stop::new();

@@ -15,5 +15,6 @@ pub mod protocol;
 pub mod report;
 pub mod run;
 pub mod scenarios;
+pub mod selftest;
 pub mod server;
 pub mod verdict;

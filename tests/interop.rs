@@ -24,11 +24,13 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const SOON: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let tests: [optional::Test; 4] = [
+    let tests: [optional::Test; 6] = [
         ("the_server_delivers_and_counts", the_server_delivers_and_counts),
         ("the_server_leaves_with_its_test", the_server_leaves_with_its_test),
         ("published_over_websocket", published_over_websocket),
         ("published_over_http", published_over_http),
+        ("one_event_that_it_drops_is_proven_lost", one_event_that_it_drops_is_proven_lost),
+        ("one_event_that_it_delivers_twice_is_duplicated", one_event_that_it_delivers_twice_is_duplicated),
     ];
     optional::run(&tests, &means(), "STRESSCTL_REQUIRE_INTEROP")
 }
@@ -55,8 +57,13 @@ struct Node {
 
 impl Node {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(fault: &[&str]) -> Self {
         let mut process = Command::new("node")
             .args([&format!("{FOLDER}/server.mjs"), "0"])
+            .args(fault)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -219,4 +226,44 @@ fn all_is_delivered(target: &str) {
         let statistics = node.statistics();
         statistics["connections"] == 0 && statistics["subscriptions"] == 0
     });
+}
+
+fn one_event_that_it_drops_is_proven_lost() {
+    // The last of the two of its stream, so that only the barrier behind it can prove it.
+    let report = one_is_wrong("drop=1777", "nothing-lost");
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["obligations"], &ledger["delivered"]), (&json!(2000), &json!(1999)));
+    assert_eq!(
+        (&ledger["lost_proven"], &ledger["lost"], &ledger["strange"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    let examples = ledger["examples"].as_array().expect("a list");
+    let lost: Vec<_> = examples.iter().filter(|example| example["class"] == "lost_proven").collect();
+    assert_eq!(lost.len(), 1, "{examples:?}");
+}
+
+fn one_event_that_it_delivers_twice_is_duplicated() {
+    let report = one_is_wrong("duplicate=1777", "nothing-strange");
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["delivered"], &ledger["receipts"]), (&json!(2000), &json!(2001)));
+    assert_eq!(
+        (&ledger["duplicated"], &ledger["strange"], &ledger["lost"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+}
+
+/// Runs against the server with one fault; the run fails for that reason among the ledger's alone.
+#[track_caller]
+fn one_is_wrong(fault: &str, expectation: &str) -> Value {
+    let node = Node::with(&[fault]);
+    let run = Stressctl::run(&["--target", "node", "--scenario", "interop"]).scenarios(&node.scenarios());
+    let report = run.limit(Duration::from_secs(120)).finish().exits(1).report("interop");
+    for judged in report["expectations"].as_array().expect("a list") {
+        let id = judged["id"].as_str().expect("a name");
+        if id.starts_with("nothing-") {
+            let verdict = if id == expectation { "fail" } else { "pass" };
+            assert_eq!(judged["verdict"], verdict, "{judged}");
+        }
+    }
+    report
 }

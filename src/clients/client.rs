@@ -99,7 +99,7 @@ async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
                 Ok((socket, _)) => return socket,
                 Err(refusal) => {
                     let cohort = &mut shard.state.borrow_mut().cohorts[usize::from(seat.cohort)];
-                    cohort.failures.add(refusal.failure, &refusal.text);
+                    cohort.reconnect_failures.add(refusal.failure, &refusal.text);
                 }
             }
         }

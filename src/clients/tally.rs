@@ -79,6 +79,9 @@ pub struct GroupTally {
     pub dropped_unexpectedly: u64,
     /// Attempts, connections and operations that failed, by name; attempts to come back among them.
     pub failures: Failures,
+    /// Attempts to connect again that failed, by name; not among `failures`, because what a fault of ours brings about
+    /// is no error rate of the server.
+    pub reconnect_failures: Failures,
     /// Connections that a fault of ours ended; they are among those closed by plan.
     pub cut: u64,
     /// Connections established again.
@@ -130,6 +133,7 @@ impl AddAssign<&Self> for GroupTally {
         self.dropped_by_plan += other.dropped_by_plan;
         self.dropped_unexpectedly += other.dropped_unexpectedly;
         self.failures += &other.failures;
+        self.reconnect_failures += &other.reconnect_failures;
         self.cut += other.cut;
         self.reconnected += other.reconnected;
         self.recovered += other.recovered;

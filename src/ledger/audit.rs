@@ -216,9 +216,11 @@ impl ShardLedger {
         }
     }
 
-    /// The server has answered what was sent after the unsubscribe: what is published from now on must not arrive.
+    /// The server has answered what was sent after the unsubscribe: what is published from now on must not arrive, and
+    /// what had not arrived by then was not held up by the connection.
     pub fn unsubscribe_answered(&mut self, sub: usize) {
         if self.lives.standing(sub) == Standing::Outside {
+            self.lives.answer(sub);
             self.each_slot(sub, |this, slot, stream| {
                 let published = this.config.roster.published(stream);
                 let edge = this.lives.edge_mut(sub, slot);

@@ -122,7 +122,8 @@ pub struct Facts {
     pub ordered: bool,
     /// The incarnation lived through the quiet period.
     pub lived_on: bool,
-    /// The barrier of the event's stream and epoch was given up on that incarnation.
+    /// The barrier of the event's stream and epoch was given up on that incarnation, and its connection answered
+    /// nothing after that: it may have been stuck rather than the event lost.
     pub barrier_given_up: bool,
 }
 
@@ -168,7 +169,9 @@ pub fn rule(facts: &Facts) -> &'static str {
                 "its publish was in flight when the subscription was renewed"
             }
             Facts { life: Life::Ending, .. } => "its publish was in flight when the subscription ended",
-            Facts { lived_on: true, .. } => "its barrier was given up",
+            Facts { lived_on: true, .. } => {
+                "its barrier was given up, and its connection answered nothing after that"
+            }
             _ => "the subscription ended before the quiet period",
         },
     }
@@ -235,7 +238,7 @@ mod tests {
         assert_eq!(
             seen["indeterminate"],
             BTreeSet::from([
-                "its barrier was given up",
+                "its barrier was given up, and its connection answered nothing after that",
                 "its publish was in flight when the subscription ended",
                 "its publish was in flight when the subscription was renewed",
                 "the subscription ended before the quiet period",

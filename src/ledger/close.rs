@@ -129,7 +129,8 @@ impl ShardLedger {
             Stretch::Lived(past) => {
                 missed.lived_on = past.life.lived_on;
                 missed.later_arrived = past.later_arrived(seq);
-                missed.barrier_given_up = past.mark.given_up && roster.epoch_end(stream, seq) == NEVER;
+                missed.barrier_given_up =
+                    past.mark.given_up && !past.life.answered && roster.epoch_end(stream, seq) == NEVER;
                 if !missed.lived_on && !missed.later_arrived {
                     if seq >= past.mark.acked_end {
                         missed.life = Life::Ending;

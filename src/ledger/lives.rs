@@ -58,6 +58,8 @@ pub(super) struct Life {
     pub(super) joined: bool,
     /// It lived through the quiet period.
     pub(super) lived_on: bool,
+    /// After its unsubscribe its connection still answered: it was alive to the end.
+    pub(super) answered: bool,
     /// When the subscribe of the life after it was flushed; [`NEVER`]: not yet, or unknown.
     flushed_ns: u64,
 }
@@ -185,8 +187,14 @@ impl Lives {
             *self.edge_mut(sub, slot) = Edge { soft: NEVER, hard: if leaves { mark.end } else { 0 } };
         }
         let now = &mut self.now[sub];
-        let life =
-            Life { previous: now.past, how, joined: now.joined, lived_on: now.lived_on, flushed_ns: NEVER };
+        let life = Life {
+            previous: now.past,
+            how,
+            joined: now.joined,
+            lived_on: now.lived_on,
+            answered: false,
+            flushed_ns: NEVER,
+        };
         now.past = u32::try_from(self.past.len()).expect("fewer than 2^32 lives");
         now.standing = if leaves { Standing::Outside } else { Standing::Away };
         self.past.push(life);
@@ -220,6 +228,14 @@ impl Lives {
     pub(super) fn quiet_passed(&mut self) {
         let live = self.now.iter_mut().filter(|now| now.standing == Standing::Live);
         live.for_each(|now| now.lived_on = true);
+    }
+
+    /// Notes that the connection of the newest ended life answered what was sent after its unsubscribe.
+    pub(super) fn answer(&mut self, sub: usize) {
+        let newest = self.past.get_mut(self.now[sub].past as usize);
+        if let Some(life) = newest.filter(|life| life.how == End::Unsubscribed) {
+            life.answered = true;
+        }
     }
 
     /// The ended lives of a subscription with their marks for one slot, newest first.

@@ -7,14 +7,17 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::human::{self, NOTHING, count, micros, ratio, rough_micros, seconds};
-use super::markup::{code, escape, indented, line, list, quoted, table, unbroken};
-use super::model::{Example, Judgement, Latencies, Ledger, Report, Slice, Verdict, Wave};
+use super::human::{self, NOTHING, count, micros, ratio, seconds};
+use super::markup::{code, escape, indented, line, list, named, quoted, table, unbroken};
+use super::model::{Example, Judgement, Report, Slice, Verdict, Wave};
 use super::style::{mark, word};
-use super::{file, words};
+use super::{disturbed, file, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
+
+/// Deliveries to follow, of each class.
+const EXAMPLES: usize = 5;
 
 /// Writes the document beside the reports, in one step, and returns its path.
 ///
@@ -94,6 +97,7 @@ fn section(out: &mut String, report: &Report) {
     judgements(out, "Expectations", &report.expectations);
     judgements(out, "Situations that had to occur", &report.reached);
     figures(out, report);
+    faults(out, report);
     slices(out, report);
     resources(out, report);
     growth(out, report);
@@ -150,7 +154,7 @@ fn figures(out: &mut String, report: &Report) {
     }
 
     line(out, "### Failures by reason");
-    let publishing = report.groups.iter().filter(|(_, group)| words::publishes(group));
+    let publishing = report.groups.iter().filter(|(name, group)| words::publishes(name, group));
     let all = std::iter::once(("subscribers", &report.connections))
         .chain(publishing.map(|(name, group)| (name.as_str(), &group.connections)));
     let mut failed: Vec<_> =
@@ -171,36 +175,53 @@ fn titled<const N: usize>(first: &'static str, mut header: [&'static str; N]) ->
     header
 }
 
+/// Plan and deed of each fault.
+fn faults(out: &mut String, report: &Report) {
+    let rows: Vec<_> = disturbed::fault_rows(report).into_iter().map(indented).collect();
+    if !rows.is_empty() {
+        line(out, "### Faults");
+        let header = ["Fault", "Planned", "Applied", "First at", "All within", "p99 late"];
+        table(out, &header, "lrrrrr", &rows);
+    }
+}
+
 /// Groups and phases side by side, where there is more than the whole.
 fn slices(out: &mut String, report: &Report) {
-    let row = |name: &str, ledger: &Ledger, latency: &Latencies| {
-        let deliver = latency.deliver.as_ref();
-        let us = |value: Option<u64>| unbroken(&value.map_or_else(|| NOTHING.to_owned(), rough_micros));
-        [
-            code(name),
-            count(ledger.obligations),
-            count(ledger.delivered),
-            count(ledger.lost),
-            count(ledger.missed_disconnected),
-            us(deliver.map(|l| l.p50_us)),
-            us(deliver.map(|l| l.p99_us)),
-        ]
-    };
-    let header =
-        |first| [first, "Owed", "Delivered", "Lost", "Missed while away", "Deliver p50", "Deliver p99"];
     let (publishing, receiving): (Vec<_>, Vec<_>) =
-        report.groups.iter().partition(|(_, group)| words::publishes(group));
-    if !receiving.is_empty() {
+        report.groups.iter().partition(|(name, group)| words::publishes(name, group));
+    let clients: Vec<_> = disturbed::client_rows(report).into_iter().map(named).collect();
+    if !clients.is_empty() {
         line(out, "### Groups");
-        let rows: Vec<_> = receiving.iter().map(|(name, g)| row(name, &g.ledger, &g.latency)).collect();
-        table(out, &header("Group"), "lrrrrrr", &rows);
+        let header = [
+            "Group",
+            "Connections",
+            "Cut",
+            "Back",
+            "Owed",
+            "Delivered",
+            "Lost",
+            "Missed while away",
+            "Deliver p99",
+        ];
+        table(out, &header, "lrrrrrrrr", &clients);
+    } else if !receiving.is_empty() {
+        line(out, "### Groups");
+        let rows: Vec<_> = receiving
+            .iter()
+            .map(|(name, g)| named(disturbed::figures(human::clean(name), &g.ledger, &g.latency)))
+            .collect();
+        table(out, &figures_of("Group"), "lrrrrrr", &rows);
     }
     publishers(out, &publishing);
-    if !report.phases.is_empty() {
+    let phases: Vec<_> = disturbed::phase_rows(report).into_iter().map(named).collect();
+    if !phases.is_empty() {
         line(out, "### Phases");
-        let rows: Vec<_> = report.phases.iter().map(|p| row(&p.name, &p.ledger, &p.latency)).collect();
-        table(out, &header("Phase"), "lrrrrrr", &rows);
+        table(out, &figures_of("Phase"), "lrrrrrr", &phases);
     }
+}
+
+fn figures_of(what: &'static str) -> [&'static str; 7] {
+    [what, "Owed", "Delivered", "Lost", "Missed while away", "Deliver p50", "Deliver p99"]
 }
 
 /// Groups that publish and receive nothing.
@@ -283,16 +304,21 @@ fn growth(out: &mut String, report: &Report) {
 fn examples(out: &mut String, report: &Report) {
     let row = |e: &Example| {
         let at = |s: Option<f64>| s.map_or_else(|| NOTHING.to_owned(), |s| format!("{s:.3} s"));
-        let event = format!("channel {}, publisher {}.{}, seq {}", e.channel, e.publisher, e.epoch, e.seq);
+        let event =
+            format!("channel {}, publisher {}, epoch {}, seq {}", e.channel, e.publisher, e.epoch, e.seq);
         let times = [at(e.due_s), at(e.sent_s), at(e.received_s)];
         let [due, sent, received] = times;
         [code(&e.class), event, e.subscription.to_string(), due, sent, received, escape(&e.rule)]
     };
-    if !report.ledger.examples.is_empty() {
+    let (shown, more) = disturbed::examples(report, EXAMPLES, |_| true);
+    if !shown.is_empty() {
         line(out, "### Deliveries to follow");
-        let rows: Vec<_> = report.ledger.examples.iter().map(row).collect();
+        let rows: Vec<_> = shown.into_iter().map(row).collect();
         let header = ["Class", "Event", "Subscription", "Due", "Sent", "Received", "Rule"];
         table(out, &header, "llrrrrl", &rows);
+    }
+    if more > 0 {
+        line(out, &format!("{} more are in the JSON report.", count(more as u64)));
     }
 }
 
@@ -350,6 +376,7 @@ fn rebuilt(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::report::sample::{inconclusive, sample};
+    use crate::report::sample_herd::herd;
 
     #[test]
     fn the_document() {
@@ -357,8 +384,13 @@ mod tests {
     }
 
     #[test]
+    fn a_scenario_with_faults() {
+        insta::assert_snapshot!(render(&[herd()]));
+    }
+
+    #[test]
     fn every_row_has_as_many_cells_as_its_header() {
-        let document = render(&[sample(), inconclusive()]);
+        let document = render(&[sample(), inconclusive(), herd()]);
         let mut cells = None;
         for line in document.lines() {
             if !line.starts_with('|') {

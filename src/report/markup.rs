@@ -16,6 +16,15 @@ pub(super) fn indented<const N: usize>(row: [String; N]) -> [String; N] {
     })
 }
 
+/// The same for names out of a scenario file.
+pub(super) fn named<const N: usize>(row: [String; N]) -> [String; N] {
+    let first = code(row[0].trim_start());
+    let first = if row[0].starts_with(' ') { format!("&emsp;{first}") } else { first };
+    let mut row = row.map(|cell| unbroken(&escape(&cell)));
+    row[0] = first;
+    row
+}
+
 /// `alignment` has one letter per column: l, r or c.
 pub(super) fn table<const N: usize>(
     out: &mut String,

@@ -186,6 +186,8 @@ mod tests {
             ("faults.cut.spread", Dimension::Duration),
             ("faults.cut.applied", Dimension::Count),
             ("subscriptions.probes.sent", Dimension::Count),
+            ("recovered_ratio", Dimension::Ratio),
+            ("connections.cut", Dimension::Count),
         ];
         for (path, dimension) in table {
             assert_eq!(find(path).map(|m| m.dimension), Some(dimension), "{path}");

@@ -3,6 +3,7 @@
 //! [`model`] is the truth; [`json`] stores it, [`text`] and [`markdown`] render it and never reckon. [`progress`]
 //! is what is seen before there is a report.
 
+mod disturbed;
 mod file;
 pub mod human;
 pub mod json;
@@ -14,6 +15,8 @@ pub mod model;
 pub mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+pub(crate) mod sample_herd;
 pub mod schema;
 pub mod style;
 pub mod text;

@@ -228,6 +228,12 @@ pub struct Connections {
     pub dropped_unexpectedly: u64,
     /// Established again after a drop.
     pub reconnected: u64,
+    /// Ended by a fault of ours; they are among those closed by plan.
+    #[serde(default)]
+    pub cut: u64,
+    /// Of those established again, the ones whose subscriptions were all proved again.
+    #[serde(default)]
+    pub recovered: u64,
     /// `STAGE.REASON` → how many attempts, connections or operations ended that way.
     pub failed: BTreeMap<String, u64>,
     /// `STAGE.REASON` → the first text that came with it, made harmless.
@@ -247,6 +253,9 @@ pub struct Subscriptions {
     pub peak_active: Option<u64>,
     /// The probes.
     pub probes: Probes,
+    /// The barriers.
+    #[serde(default)]
+    pub barriers: Barriers,
 }
 
 /// Probes; they are not in the ledger.
@@ -258,6 +267,18 @@ pub struct Probes {
     pub delivered: u64,
     /// Not received by a subscription that had already received one.
     pub missed_after_first: u64,
+}
+
+/// Barriers: published behind the last event of each publisher, they prove the end of its streams. They are not in the
+/// ledger.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Barriers {
+    /// Received.
+    pub delivered: u64,
+    /// Whether every subscription that was live at the end received the barrier of each of its streams; `null`: nothing
+    /// was owed, or this is not of the whole run.
+    #[serde(default)]
+    pub complete: Option<bool>,
 }
 
 /// Errors among established connections and operations on them.
@@ -305,7 +326,8 @@ pub struct Ledger {
     pub damaged: u64,
     /// Published while the subscription had no live incarnation.
     pub missed_disconnected: u64,
-    /// Cannot be decided.
+    /// Cannot be decided: in flight when a subscription ended or came back, or its barrier was given
+    /// up and its connection silent.
     pub indeterminate: u64,
     /// The publish was never acknowledged.
     pub unknown_publish: u64,
@@ -544,7 +566,7 @@ pub struct FaultReport {
     pub planned: u64,
     /// Applications that happened.
     pub applied: u64,
-    /// Applications that could not happen.
+    /// Applications that did not happen: the connection was not open when it was due.
     pub not_applied: u64,
     /// First application.
     pub first_s: Option<f64>,

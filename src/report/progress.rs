@@ -30,6 +30,8 @@ pub struct ProgressView {
     pub established: u64,
     /// Connects that failed so far.
     pub failed: u64,
+    /// Connections that ended and are on their way back now.
+    pub away: u64,
     /// Subscriptions asked for so far.
     pub requested: u64,
     /// Subscriptions proved so far.
@@ -125,7 +127,8 @@ fn parts(view: &ProgressView, rates: &Rates) -> Vec<Part> {
     let all_open = view.open == view.planned;
     let of = if all_open { String::new() } else { format!(" of {}", count(view.planned)) };
     add(if all_open { 2 } else { 4 }, format!("{}{of} open", count(view.open)), rates.connects);
-    for (weight, n, what) in [(0, view.handshaking, "handshaking"), (5, view.failed, "failed")] {
+    let states = [(0, view.handshaking, "handshaking"), (5, view.failed, "failed"), (6, view.away, "away")];
+    for (weight, n, what) in states {
         if n > 0 {
             add(weight, format!("{} {what}", count(n)), 0.0);
         }
@@ -371,6 +374,11 @@ mod tests {
         assert_eq!(
             line(&load, &rates, 80),
             "1:02:03 phase load: 9,997 of 10,000 open · 4,998 of 5,000 delivered (12.3k/s)"
+        );
+        let herd = ProgressView { open: 5_000, away: 4_997, handshaking: 300, ..load.clone() };
+        assert_eq!(
+            line(&herd, &rates, 90),
+            "1:02:03 phase load: 5,000 of 10,000 open · 4,997 away · 4,998 of 5,000 delivered (12.3k/s)"
         );
         let all_open = ProgressView { open: 10_000, ..load };
         assert_eq!(

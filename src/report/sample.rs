@@ -1,11 +1,12 @@
-//! Two reports that the tests of every document share: one that fails a little, one that shows nothing.
+//! Reports that the tests of every document share: one that fails a little, one that shows nothing. One with faults is
+//! in `sample_herd`.
 
 use indexmap::IndexMap;
 use serde_json::json;
 
 use super::model::*;
 
-fn latency(count: u64, [min, p50, p90, p99, p999, max]: [u64; 6]) -> Latency {
+pub(super) fn latency(count: u64, [min, p50, p90, p99, p999, max]: [u64; 6]) -> Latency {
     Latency {
         count,
         min_us: min,
@@ -20,7 +21,13 @@ fn latency(count: u64, [min, p50, p90, p99, p999, max]: [u64; 6]) -> Latency {
     }
 }
 
-fn judgement(id: &str, condition: &str, observed: f64, texts: [&str; 2], verdict: Verdict) -> Judgement {
+pub(super) fn judgement(
+    id: &str,
+    condition: &str,
+    observed: f64,
+    texts: [&str; 2],
+    verdict: Verdict,
+) -> Judgement {
     let [observed_text, limit] = texts;
     Judgement {
         id: id.to_owned(),
@@ -93,7 +100,7 @@ pub(crate) fn sample() -> Report {
             "9,998 subscriptions received one and the same census; the most connections open at one moment were \
              9,998"
                 .to_owned(),
-            "not shown: whether 3 owed deliveries were lost (indeterminate: too close to a boundary to decide)"
+            "not shown: whether 3 owed deliveries were lost (indeterminate: the examples say why)"
                 .to_owned(),
         ],
         setup: Setup { duration_s: Some(6.2) },
@@ -113,6 +120,7 @@ pub(crate) fn sample() -> Report {
             confirmed: 9_998,
             peak_active: Some(9_998),
             probes: Probes { sent: 20_012, delivered: 19_996, missed_after_first: 0 },
+            barriers: Barriers { delivered: 9_998, complete: Some(true) },
         },
         errors: Errors { ratio: Some(0.0), ..Errors::default() },
         published: Published {
@@ -136,7 +144,7 @@ pub(crate) fn sample() -> Report {
             ..Latencies::default()
         },
         groups: groups(),
-        faults: [("cut".to_owned(), fault())].into_iter().collect(),
+        faults: IndexMap::new(),
         resources: resources(),
         server_stats: Some(server_stats()),
         generator: Generator {
@@ -299,7 +307,7 @@ fn waves() -> Waves {
 }
 
 fn groups() -> IndexMap<String, Slice> {
-    let bystanders = Slice {
+    let readers = Slice {
         connections: Connections {
             planned: 5_000,
             attempted: 5_000,
@@ -334,21 +342,7 @@ fn groups() -> IndexMap<String, Slice> {
         },
         ..Slice::default()
     };
-    [("bystanders".to_owned(), bystanders), ("feed".to_owned(), feed)].into_iter().collect()
-}
-
-fn fault() -> FaultReport {
-    FaultReport {
-        kind: "terminate".to_owned(),
-        layer: "tcp".to_owned(),
-        planned: 500,
-        applied: 499,
-        not_applied: 1,
-        first_s: Some(12.0),
-        last_s: Some(12.04),
-        spread_s: Some(0.04),
-        applied_late_p99_us: Some(310),
-    }
+    [("readers".to_owned(), readers), ("feed".to_owned(), feed)].into_iter().collect()
 }
 
 fn resources() -> Resources {

@@ -6,13 +6,16 @@ use std::path::Path;
 use super::human;
 use super::model::{Judgement, Report, Verdict};
 use super::style::{Style, chars, mark, pad, shorten, word, wrap};
-use super::words;
+use super::{disturbed, words};
 
 /// Column at which values start.
 const LABEL: usize = 15;
 
 /// Below this, the percentile that is needed least is left out.
 const ROOMY: usize = 90;
+
+/// Deliveries to follow, of each class.
+const EXAMPLES: usize = 2;
 
 /// Writes one report, `width` columns wide; `path` is where its JSON is.
 ///
@@ -36,6 +39,7 @@ pub fn render(
     for (label, text) in words::facts(report) {
         screen.labelled(label, &text)?;
     }
+    screen.disturbed(report)?;
     screen.blank()?;
     screen.latency(report)?;
     screen.table(&words::RESOURCE_HEADER, &words::resource_rows(&report.resources))?;
@@ -48,6 +52,7 @@ pub fn render(
         screen.labelled("", &human::clean(&report.generator.reasons.join("; ")))?;
     }
     screen.claims(&report.claims)?;
+    screen.examples(report)?;
     if let Some(path) = path {
         screen.labelled("Report", &path.display().to_string())?;
     }
@@ -173,6 +178,31 @@ impl<W: Write> Screen<'_, W> {
             }
         }
         self.table(&header, &rows)
+    }
+
+    /// What faults did, and to whom.
+    fn disturbed(&mut self, report: &Report) -> io::Result<()> {
+        if report.faults.is_empty() {
+            return Ok(());
+        }
+        self.blank()?;
+        self.table(&disturbed::FAULT_HEADER, &disturbed::fault_rows(report))?;
+        self.table(&disturbed::CLIENT_HEADER, &disturbed::client_rows(report))?;
+        self.table(&disturbed::PHASE_HEADER, &disturbed::phase_rows(report))
+    }
+
+    /// A few deliveries to follow through the logs of the server.
+    fn examples(&mut self, report: &Report) -> io::Result<()> {
+        let (shown, more) =
+            disturbed::examples(report, EXAMPLES, |class| disturbed::is_serious(report, class));
+        for (i, example) in shown.iter().enumerate() {
+            let label = self.style.bold(&pad(if i == 0 { "To follow" } else { "" }, LABEL));
+            self.hanging(format!("{label}• "), LABEL + 2, &disturbed::example(example))?;
+        }
+        if more > 0 {
+            self.labelled("", &format!("{} more in the JSON", human::count(more as u64)))?;
+        }
+        Ok(())
     }
 
     fn rounds(&mut self, report: &Report) -> io::Result<()> {
@@ -303,6 +333,7 @@ impl<'a> Row<'a> {
 mod tests {
     use super::*;
     use crate::report::sample::{inconclusive, sample};
+    use crate::report::sample_herd::herd;
 
     fn rendered(report: &Report, style: Style, width: usize) -> String {
         let mut out = Vec::new();
@@ -324,9 +355,14 @@ mod tests {
     }
 
     #[test]
+    fn a_report_with_faults_on_80_columns() {
+        insta::assert_snapshot!(rendered(&herd(), Style::default(), 80));
+    }
+
+    #[test]
     fn every_line_fits() {
         for width in [72, 80, 100, 120] {
-            for report in [sample(), inconclusive(), wordy()] {
+            for report in [sample(), inconclusive(), wordy(), herd()] {
                 let text = rendered(&report, Style::default(), width);
                 for line in text.lines() {
                     assert!(chars(line) <= width, "{} columns of {width}: {line}", chars(line));

@@ -1,5 +1,6 @@
 //! The pieces of a report in words and rows, without layout: what the screen and the Markdown document share.
 
+use super::disturbed::COMPUTED;
 use super::human::{self, NOTHING, bytes, count, micros, ratio, seconds};
 use super::model::*;
 use crate::scenarios::condition::Dimension;
@@ -46,7 +47,7 @@ pub(super) fn run(report: &Report) -> String {
     ))
 }
 
-/// Connections, subscriptions, publishing, deliveries, errors and faults.
+/// Connections, subscriptions, publishing, deliveries and errors.
 pub(super) fn facts(report: &Report) -> Vec<Fact> {
     let mut facts = connections(&report.connections);
     facts.extend(subscriptions(&report.subscriptions));
@@ -54,10 +55,11 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     facts.push(("Owed", owed(&report.ledger)));
     facts.push(("Received", received(&report.ledger)));
     facts.push(("Errors", errors(&report.errors)));
-    facts.extend(report.faults.iter().map(|(name, f)| ("Fault", fault(name, f))));
     facts.push(("Failures", failures(&report.connections.failed)));
-    let others =
-        report.groups.iter().filter(|(_, group)| publishes(group) && !group.connections.failed.is_empty());
+    let others = report
+        .groups
+        .iter()
+        .filter(|(name, group)| publishes(name, group) && !group.connections.failed.is_empty());
     facts.extend(others.map(|(name, group)| {
         ("Failures", format!("of {}: {}", human::clean(name), failures(&group.connections.failed)))
     }));
@@ -65,8 +67,8 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
 }
 
 /// Whether a group's failures are not among those of the whole, which are about subscribing clients.
-pub(super) fn publishes(group: &Slice) -> bool {
-    group.subscriptions.requested == 0
+pub(super) fn publishes(name: &str, group: &Slice) -> bool {
+    group.subscriptions.requested == 0 && !COMPUTED.contains(&name)
 }
 
 fn connections(c: &Connections) -> Vec<Fact> {
@@ -85,14 +87,15 @@ fn connections(c: &Connections) -> Vec<Fact> {
         "",
         format!("peak {} open, {} handshaking{spread}", known(c.peak_open), known(c.peak_handshaking)),
     ));
-    if c.dropped_by_plan + c.dropped_unexpectedly + c.reconnected > 0 {
+    if c.cut + c.dropped_unexpectedly + c.reconnected > 0 {
         facts.push((
             "",
             format!(
-                "{} dropped by plan · {} unexpectedly · {} reconnected",
-                count(c.dropped_by_plan),
+                "{} cut by faults · {} ended unexpectedly · {} reconnected, {} of them proved again",
+                count(c.cut),
                 count(c.dropped_unexpectedly),
-                count(c.reconnected)
+                count(c.reconnected),
+                count(c.recovered)
             ),
         ));
     }
@@ -184,17 +187,6 @@ fn errors(e: &Errors) -> String {
         count(e.unexpected),
         count(e.unexplained)
     )
-}
-
-fn fault(name: &str, f: &FaultReport) -> String {
-    let spread = f.spread_s.map(|s| format!(" within {}", seconds(s))).unwrap_or_default();
-    let late = f.applied_late_p99_us.map(|us| format!(", p99 {} late", micros(us))).unwrap_or_default();
-    human::clean(&format!(
-        "{name} ({}): {} of {} applied{spread}{late}",
-        f.kind,
-        count(f.applied),
-        count(f.planned)
-    ))
 }
 
 fn failures(failed: &std::collections::BTreeMap<String, u64>) -> String {
@@ -318,7 +310,7 @@ pub(super) fn stat_check(check: &StatCheck) -> Row<3> {
 /// Why these counts are not those of the events alone.
 pub(super) fn stat_note(stats: &ServerStats) -> Option<&'static str> {
     let counted = stats.checks.iter().any(|check| matches!(check.name.as_str(), "published" | "delivered"));
-    counted.then_some("published and delivered include probes and censuses")
+    counted.then_some("published and delivered include probes, censuses and barriers")
 }
 
 /// The interval of a judgement, shown like its condition.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::round::{Conductor, SLACK};
 use super::stop::StopReason;
 use super::watch::Waited;
+use crate::clients::board::Board;
 use crate::clients::fleet::FleetCounts;
 use crate::clients::shard::Course;
 use crate::clock::{self, Instant};
@@ -40,9 +41,10 @@ impl Conductor<'_, '_> {
     /// Publishes no more and goes through all of it, up to the end of the threads.
     pub(super) async fn end(&mut self) -> Ending {
         self.settle().await;
-        let limit = clock::now() + self.plan.timeouts.drain;
         // Nothing may be presumed lost before it is later than any delivery may be.
-        let mut silence = Silence::of(self.plan.deadline.max(self.plan.timeouts.quiet));
+        let longest = self.plan.deadline.max(self.plan.timeouts.quiet).min(self.plan.timeouts.drain);
+        let mut silence = Silence::of(longest, self.fleet.counts().shards.receipts);
+        let limit = clock::now() + self.plan.timeouts.drain;
         let barriers_complete = self.barriers(limit, &mut silence).await;
         let drained = self.drain(limit, &mut silence, barriers_complete == Some(true)).await;
         let quiet_passed = drained && self.quiet().await;
@@ -86,6 +88,8 @@ impl Conductor<'_, '_> {
             self.watch.give_up("settle");
         }
         self.fleet.order(|o| o.settled = true);
+        // Who is away has left with that, and only then it shows whether anybody is there.
+        self.watch.until_even_stopping(&self.fleet, SLACK, |c| c.shards.away == 0).await;
         if self.is_target_lost().await {
             self.watch.stop.stop(StopReason::TargetLost);
         }
@@ -120,7 +124,7 @@ impl Conductor<'_, '_> {
     async fn drain(&mut self, limit: Instant, silence: &mut Silence, barriers_complete: bool) -> bool {
         self.watch.stage("draining", &self.fleet);
         // Behind a barrier nothing can follow, if order is kept: what is missing now is not waited for.
-        let proved = barriers_complete && self.plan.target.ordered;
+        let proved = barriers_complete && self.plan.target.ordered && !self.has_later_epochs();
         let noted = u64::from(self.shards);
         let board = self.fleet.board_shared();
         let mut silent = false;
@@ -137,6 +141,12 @@ impl Conductor<'_, '_> {
             self.watch.give_up("drain");
         }
         waited == Waited::Met && !(silent && self.watch.stop.is_stopping())
+    }
+
+    /// Whether a publisher has connected again: its barriers prove nothing of what it had sent before.
+    fn has_later_epochs(&self) -> bool {
+        let Board { streams, roster, .. } = self.fleet.board();
+        streams.all().any(|stream| roster.epoch_of(stream, roster.published(stream)) > 0)
     }
 
     /// Whether the quiet period passed with everything open.
@@ -233,21 +243,23 @@ impl Steady {
 #[derive(Debug)]
 struct Silence {
     longest: Duration,
-    heard: (u64, u64),
     since: Instant,
+    receipts: u64,
+    barriers_awaited: u64,
 }
 
 impl Silence {
-    fn of(longest: Duration) -> Self {
-        Self { longest, heard: (0, 0), since: clock::now() }
+    /// Begins now, with so many events received.
+    fn of(longest: Duration, receipts: u64) -> Self {
+        Self { longest, since: clock::now(), receipts, barriers_awaited: 0 }
     }
 
     /// Whether neither events nor barriers have arrived for the longest time that is waited for them.
     fn lasts(&mut self, receipts: u64, barriers_awaited: u64) -> bool {
-        if self.heard != (receipts, barriers_awaited) {
-            self.heard = (receipts, barriers_awaited);
+        if receipts != self.receipts || barriers_awaited < self.barriers_awaited {
             self.since = clock::now();
         }
+        (self.receipts, self.barriers_awaited) = (receipts, barriers_awaited);
         self.since.elapsed() >= self.longest
     }
 }
@@ -270,9 +282,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silence_begins_again_with_everything_that_arrives() {
         let second = Duration::from_secs(1);
-        let mut silence = Silence::of(2 * second);
-        assert!(!silence.lasts(7, 3));
+        let mut silence = Silence::of(2 * second, 7);
         tokio::time::sleep(second).await;
+        assert!(!silence.lasts(7, 3), "to be awaited is not to arrive");
+        tokio::time::sleep(second).await;
+        assert!(silence.lasts(7, 3));
         assert!(!silence.lasts(7, 2), "a barrier");
         tokio::time::sleep(second).await;
         assert!(!silence.lasts(8, 2), "an event");

@@ -74,7 +74,8 @@ fn lines(shortages: &[Shortage]) -> String {
     shortages.iter().map(|s| format!("  {s}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Runs `plan` and judges it. A run that is stopped still returns its report.
+/// Runs `plan` and judges it, with a reference server of its own where the plan names no target. A run that is stopped
+/// still returns its report.
 ///
 /// # Errors
 /// If nothing could be run; see [`RunError`].
@@ -84,31 +85,50 @@ pub async fn run(
     stop: &Stop,
     progress: &mut Progress,
 ) -> Result<Report, RunError> {
-    let machine = Machine::read().map_err(|e| RunError::Machine(e.to_string()))?;
-    let needs = Needs::of(&plan, plan.target.url.is_none());
-    limits::check(&needs, &machine).map_err(RunError::TooSmall)?;
+    let machine = fitting(&plan)?;
+    if let Some(url) = plan.target.url.clone() {
+        let session = Session { plan, settings, stop, machine, url };
+        return session.judged(None, progress).await;
+    }
     let started_at = rfc3339(clock::wall());
-    let reference = match plan.target.url {
-        Some(_) => None,
-        None => match stop.run_until_cancelled(Reference::of_this_program(&[])).await {
-            Some(started) => Some(started?),
-            None => {
-                let url = http::Uri::from_static("ws://127.0.0.1/graphql");
-                return Ok(Session { plan, settings, stop, machine, url }.not_begun(started_at));
-            }
-        },
+    let reference = match stop.run_until_cancelled(Reference::of_this_program(&[])).await {
+        Some(started) => started?,
+        None => {
+            let url = http::Uri::from_static("ws://127.0.0.1/graphql");
+            return Ok(Session { plan, settings, stop, machine, url }.not_begun(started_at));
+        }
     };
-    let url = reference.as_ref().map(Reference::url).or(plan.target.url.as_ref()).cloned();
-    let url = url.expect("a target has a url, or else the reference server gives one");
-    let session = Session { plan, settings, stop, machine, url };
-    let result = session.judged(reference.as_ref().map(Reference::pid), started_at, progress).await;
-    progress.finish();
-    if let Some(reference) = reference
-        && let Err(e) = reference.stop().await
-    {
+    let session = Session { plan, settings, stop, machine, url: reference.url().clone() };
+    let result = session.judged(Some(&reference), progress).await;
+    if let Err(e) = reference.stop().await {
         tracing::warn!("the reference server did not end cleanly: {e}");
     }
     result
+}
+
+/// The same against a reference server that the caller started and will stop, so that it can be asked afterwards what
+/// it did. The plan must name no other target.
+///
+/// # Errors
+/// If nothing could be run; see [`RunError`].
+pub async fn run_on(
+    reference: &Reference,
+    plan: Arc<Plan>,
+    settings: &Settings,
+    stop: &Stop,
+    progress: &mut Progress,
+) -> Result<Report, RunError> {
+    let machine = fitting(&plan)?;
+    let session = Session { plan, settings, stop, machine, url: reference.url().clone() };
+    session.judged(Some(reference), progress).await
+}
+
+/// The machine, if the plan fits on it.
+fn fitting(plan: &Plan) -> Result<Machine, RunError> {
+    let machine = Machine::read().map_err(|e| RunError::Machine(e.to_string()))?;
+    let needs = Needs::of(plan, plan.target.url.is_none());
+    limits::check(&needs, &machine).map_err(RunError::TooSmall)?;
+    Ok(machine)
 }
 
 struct Session<'a> {
@@ -122,11 +142,21 @@ struct Session<'a> {
 impl Session<'_> {
     async fn judged(
         &self,
-        reference: Option<u32>,
-        started_at: String,
+        reference: Option<&Reference>,
         progress: &mut Progress,
     ) -> Result<Report, RunError> {
-        let server = reference.or(self.settings.server_pid);
+        let result = self.measured(reference, progress).await;
+        progress.finish();
+        result
+    }
+
+    async fn measured(
+        &self,
+        reference: Option<&Reference>,
+        progress: &mut Progress,
+    ) -> Result<Report, RunError> {
+        let started_at = rfc3339(clock::wall());
+        let server = reference.map(Reference::pid).or(self.settings.server_pid);
         let Some(ready) = self.stop.run_until_cancelled(self.prepare()).await else {
             return Ok(self.not_begun(started_at));
         };

@@ -205,6 +205,7 @@ impl<'a> Watch<'a> {
         view.handshaking = board.handshaking.get().into();
         view.established = counts.shards.established;
         view.failed = counts.shards.failed;
+        view.away = counts.shards.away;
         view.confirmed = counts.shards.confirmed;
         view.active = board.active.get().into();
         view.published = board.events_sent.load(Relaxed);

@@ -1,5 +1,6 @@
 //! What a run showed and what it did not, one plain sentence each.
 
+use super::judge::promises_resume;
 use super::statistics;
 use crate::report::human::{self, count, micros, small_share};
 use crate::report::model::{Health, Ledger, Report};
@@ -10,21 +11,28 @@ pub fn claims(report: &Report) -> Vec<String> {
     if report.generator.health == Health::Invalid {
         return vec!["nothing is shown: the generator's own bookkeeping failed".to_owned()];
     }
-    let mut claims = vec![loss(&report.ledger, report.published.sent)];
-    claims.extend(integrity(&report.ledger));
+    let mut claims = vec![loss(report)];
+    claims.extend(recovered(&report.ledger));
+    claims.extend(ends_of_streams(report));
+    claims.extend(integrity(report));
+    claims.extend(reconnects(report));
     claims.extend(census(report));
     claims.extend(latency(report));
     claims.extend(not_shown(report));
     claims
 }
 
-fn loss(ledger: &Ledger, events: u64) -> String {
+fn loss(report: &Report) -> String {
+    let ledger = &report.ledger;
     let lost = ledger.lost_proven + ledger.lost_presumed;
     let decided = ledger.delivered + ledger.late + ledger.damaged + lost;
+    let away = missed(report);
     if decided == 0 {
-        return "nothing is shown about loss: no delivery to a continuously connected subscription was decided".into();
+        let nothing = "no delivery to a continuously connected subscription was decided";
+        return format!("nothing is shown about loss: {nothing}{away}");
     }
     // Deliveries of one event are one cluster: they are lost together or not at all more often than by chance.
+    let events = report.published.sent;
     let clusters = if events == 0 { decided } else { decided.min(events) };
     let samples =
         if clusters < decided { format!(", counted as {} events", count(clusters)) } else { String::new() };
@@ -34,7 +42,7 @@ fn loss(ledger: &Ledger, events: u64) -> String {
         count(decided)
     );
     let successes = lost as f64 * clusters as f64 / decided as f64;
-    match statistics::interval(successes, clusters as f64, 0.95) {
+    let claim = match statistics::interval(successes, clusters as f64, 0.95) {
         Some([_, high]) if lost == 0 => {
             format!("{what}: at most {} with 95 % confidence{samples}", small_share(high))
         }
@@ -42,17 +50,81 @@ fn loss(ledger: &Ledger, events: u64) -> String {
             format!("{what}: {} to {} with 95 % confidence{samples}", small_share(low), small_share(high))
         }
         None => what,
-    }
+    };
+    claim + &away
 }
 
-fn integrity(ledger: &Ledger) -> Option<String> {
+/// What was published while somebody was away, and whose fault that is.
+fn missed(report: &Report) -> String {
+    let missed = report.ledger.missed_disconnected;
+    if missed == 0 {
+        return String::new();
+    }
+    let of_victims = report.groups.get("victims").map_or(0, |victims| victims.ledger.missed_disconnected);
+    let who = if of_victims == missed { "victims" } else { "their subscriptions" };
+    let judged = if promises_resume(&report.target.contract) {
+        "count as losses, because the contract promises resume"
+    } else {
+        "are not counted as losses"
+    };
+    format!("; {} more were published while {who} were away and {judged}", count(missed))
+}
+
+fn recovered(ledger: &Ledger) -> Option<String> {
+    (ledger.recovered > 0).then(|| {
+        format!("{} owed deliveries arrived only after their client had come back", count(ledger.recovered))
+    })
+}
+
+/// What proves that nothing is missing behind the last arrival of each stream.
+fn ends_of_streams(report: &Report) -> Option<String> {
+    let barriers = &report.subscriptions.barriers;
+    if barriers.complete != Some(true) {
+        return None;
+    }
+    let how =
+        if report.target.ordered { "" } else { " and a quiet period after it, as no order is promised" };
+    Some(format!(
+        "the end of every stream was proved by a barrier behind its last event{how}: {} arrived, and every \
+         subscription that waited for one received it",
+        count(barriers.delivered)
+    ))
+}
+
+fn reconnects(report: &Report) -> Option<String> {
+    let connections = &report.connections;
+    let ended = connections.cut + connections.dropped_unexpectedly;
+    let slowest = report.latency.reconnect.as_ref().filter(|_| report.generator.health == Health::Ok);
+    let slowest =
+        slowest.map(|all| format!(", the slowest after {}", micros(all.max_us))).unwrap_or_default();
+    (ended > 0).then(|| {
+        format!(
+            "{} of {} connections that ended during the run came back with every subscription proved{slowest}",
+            count(connections.recovered),
+            count(ended)
+        )
+    })
+}
+
+fn gave_up(report: &Report, wait: &str) -> bool {
+    report.run.timed_out.iter().any(|given_up| given_up == wait)
+}
+
+fn integrity(report: &Report) -> Option<String> {
+    let ledger = &report.ledger;
+    let allowed = |n: u64, allowed: bool, why: &str| {
+        if n > 0 && allowed { format!(" ({why})") } else { String::new() }
+    };
+    let repeats = report.target.contract == "at-least-once";
     (ledger.receipts > 0).then(|| {
         format!(
-            "{} of {} receipts corrupted, {} duplicated, {} reordered, {} of another channel, run or time",
+            "{} of {} receipts corrupted, {} duplicated{}, {} reordered{}, {} of another channel, run or time",
             count(ledger.corrupted),
             count(ledger.receipts),
             count(ledger.duplicated),
+            allowed(ledger.duplicated, repeats, "which the contract allows"),
             count(ledger.reordered),
+            allowed(ledger.reordered, !report.target.ordered, "no order is promised"),
             count(ledger.phantom + ledger.misrouted + ledger.after_unsubscribe)
         )
     })
@@ -87,10 +159,7 @@ fn latency(report: &Report) -> Option<String> {
 fn not_shown(report: &Report) -> Vec<String> {
     let ledger = &report.ledger;
     let counted = [
-        (
-            ledger.indeterminate,
-            "whether {} owed deliveries were lost (indeterminate: too close to a boundary to decide)",
-        ),
+        (ledger.indeterminate, "whether {} owed deliveries were lost (indeterminate: the examples say why)"),
         (
             ledger.unknown_publish,
             "whether {} owed deliveries were lost (their publish was never acknowledged)",
@@ -100,10 +169,16 @@ fn not_shown(report: &Report) -> Vec<String> {
             "whether {} deliveries would have arrived (a fault of ours held or cut their stream)",
         ),
         (ledger.unverified, "whether {} owed deliveries arrived (unverified: a memory cap was hit)"),
-        (ledger.missed_disconnected, "anything about {} events published while their subscription was away"),
     ];
     let mut open: Vec<String> =
         counted.iter().filter(|(n, _)| *n > 0).map(|(n, text)| text.replace("{}", &count(*n))).collect();
+    let waits = [
+        ("settle", "whether every client would have come back (the settle deadline passed)"),
+        ("barrier", "the end of every stream (the barrier deadline passed)"),
+        ("unsubscribe", "whether anything arrives after an unsubscribe (its deadline passed)"),
+        ("watch", "whether anything arrives after an unsubscribe (the watch was cut short)"),
+    ];
+    open.extend(waits.iter().filter(|(wait, _)| gave_up(report, wait)).map(|(_, what)| (*what).to_owned()));
     if report.server_stats.is_none() {
         open.push("whether the server's own counts agree (they were not available)".to_owned());
     }

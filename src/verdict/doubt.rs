@@ -1,7 +1,7 @@
 //! When a decision must be withdrawn, although the number was there.
 
 use super::judge::Evidence;
-use super::lookup;
+use super::{hollow, lookup, undecided};
 use crate::report::human;
 use crate::report::model::{Health, Judgement, Observed, RunInfo, Verdict};
 use crate::scenarios::condition::{Condition, Dimension, Op, Over, Quantity, Term, Test};
@@ -37,8 +37,11 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
         return Some(why);
     }
     match judged.verdict {
-        Verdict::Fail if !is_proven(condition, judged) => ended_early(&evidence.run),
-        Verdict::Pass => terms.iter().find_map(|term| hollow(term, evidence)),
+        Verdict::Fail if !is_proven(condition, judged) => ended_early(&evidence.run)
+            .or_else(|| terms.iter().find_map(|term| undecided::failure(term, evidence))),
+        Verdict::Pass => terms.iter().find_map(|term| hollow::pass(term, evidence)).or_else(|| {
+            terms.iter().find_map(|term| undecided::pass(term, evidence)).filter(|_| !rises(condition))
+        }),
         _ => None,
     }
 }
@@ -55,6 +58,14 @@ fn ended_early(run: &RunInfo) -> Option<String> {
 
 fn is_upper_limit(test: &Test) -> bool {
     matches!(test, Test::Compare { left: Quantity { over: None, .. }, op: Op::Less | Op::LessOrEqual, .. })
+}
+
+/// Whether the observed value can only have exceeded its limit by more: what was left undecided takes nothing away.
+fn rises(condition: &Condition) -> bool {
+    matches!(
+        condition.test,
+        Test::Compare { left: Quantity { over: None, .. }, op: Op::Greater | Op::GreaterOrEqual, .. }
+    )
 }
 
 fn is_of_the_plan(test: &Test) -> bool {
@@ -93,37 +104,4 @@ fn is_proven(condition: &Condition, judged: &Judgement) -> bool {
         term.dimension == Dimension::Count || term.keys.last().is_some_and(|key| key == "memory_peak_bytes");
     let above = matches!(judged.observed, Some(Observed::Number(number)) if number > right.number);
     only_rises && above && matches!(op, Op::Less | Op::LessOrEqual | Op::Equal)
-}
-
-/// A pass over nothing is no pass: what the quantity counts must have been able to happen.
-fn hollow(term: &Term, evidence: &Evidence) -> Option<String> {
-    let keys: Vec<&str> = term.keys.iter().map(String::as_str).collect();
-    let count = |section: &str, key: &str| lookup::sibling(&evidence.report, term, &[section, key]);
-    let none = |section, key, why: &str| (count(section, key) == Some(0.0)).then(|| why.to_owned());
-    match keys.as_slice() {
-        ["ledger", class] => hollow_ledger(class, evidence).or_else(|| match *class {
-            "lost" | "lost_proven" | "lost_presumed" if count("ledger", "unverified") > Some(0.0) => {
-                let unverified = count("ledger", "unverified").unwrap_or_default();
-                Some(format!("{} owed deliveries could not be verified", human::number(unverified)))
-            }
-            "corrupted" | "duplicated" | "reordered" | "phantom" | "misrouted" | "after_unsubscribe"
-            | "strange" => none("ledger", "receipts", "nothing was received"),
-            "obligations" | "receipts" | "first_receipts" | "unowed" => None,
-            _ => none("ledger", "obligations", "no delivery was owed"),
-        }),
-        ["connections", "dropped_unexpectedly"] => {
-            none("connections", "established", "no connection was established")
-        }
-        ["errors", _] => none("connections", "established", "no connection was established"),
-        ["published", "failed" | "unknown"] => none("published", "sent", "nothing was published"),
-        _ => None,
-    }
-}
-
-/// While something was still on its way, nothing about deliveries is complete.
-fn hollow_ledger(class: &str, evidence: &Evidence) -> Option<String> {
-    let drained = !evidence.run.timed_out.iter().any(|wait| wait == "drain");
-    let settled_anyway = matches!(class, "obligations" | "delivered");
-    (!drained && !settled_anyway)
-        .then(|| "the drain deadline passed before everything owed had arrived".to_owned())
 }

@@ -27,6 +27,23 @@ impl Evidence {
         let value = serde_json::to_value(report).expect("a report is plain data with text keys");
         Self { report: value, generator: report.generator.clone(), run: report.run.clone() }
     }
+
+    /// How often a fault was applied, over all faults.
+    pub(crate) fn applied(&self) -> u64 {
+        let faults = self.report.get("faults").and_then(Value::as_object);
+        faults.into_iter().flat_map(|all| all.values()).filter_map(|one| one.get("applied")?.as_u64()).sum()
+    }
+
+    /// Whether the target promises to deliver later what a client missed while it was away.
+    pub(crate) fn promises_resume(&self) -> bool {
+        let contract = self.report.pointer("/target/contract").and_then(Value::as_str);
+        contract.is_some_and(promises_resume)
+    }
+}
+
+/// Whether a contract, by its name, promises to deliver later what a client missed while it was away.
+pub(crate) fn promises_resume(contract: &str) -> bool {
+    matches!(contract, "at-least-once" | "exactly-once")
 }
 
 /// Judges a condition; what cannot be judged is inconclusive and says why.

@@ -1,6 +1,6 @@
 //! Finds the number a term names in a serialised report, in base units, or says why there is none.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::report::model::Observed;
 use crate::scenarios::condition::{Dimension, Term, When};
@@ -21,6 +21,13 @@ pub(crate) fn sibling(report: &Value, term: &Term, keys: &[&str]) -> Option<f64>
         ..term.clone()
     };
     number(&find(report, &term).ok()?)
+}
+
+/// The object that these keys lead to in the scope of a term, where the scope is one.
+pub(crate) fn object<'a>(report: &'a Value, term: &Term, keys: &[&str]) -> Option<&'a Map<String, Value>> {
+    let scopes = scopes(report, term).ok()?;
+    let [scope] = scopes.as_slice() else { return None };
+    keys.iter().try_fold(*scope, |at, key| at.get(*key))?.as_object()
 }
 
 /// The plan's own value for the metric, group and phase of a term.
@@ -178,6 +185,10 @@ impl Gap {
                 "the server's process could not be observed".to_owned()
             }
             (Self::Null, ["setup", ..]) => "set-up was not finished".to_owned(),
+            (Self::Null, ["recovered_ratio"]) if term.when.is_none() => {
+                "no connection ended during the run".to_owned()
+            }
+            (Self::Null, ["recovered_ratio"]) => format!("{} was not recorded per phase", term.metric),
             (Self::Null, ["rounds", ..]) => "there were no two rounds to compare".to_owned(),
             (Self::Null, ["waves", ..]) => "there were no two waves to compare".to_owned(),
             (Self::Null, _) => format!("{} has no samples", term.metric),

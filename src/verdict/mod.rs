@@ -6,12 +6,14 @@ pub mod claims;
 pub mod conclude;
 mod doubt;
 pub mod exit;
+mod hollow;
 pub mod judge;
 mod lookup;
 mod proportion;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+mod undecided;
 mod wording;
 
 pub use claims::claims;

@@ -50,7 +50,11 @@ pub(crate) struct Proportion {
 
 /// Whether a quantity is a share of counted trials.
 pub(crate) fn is_share(quantity: &Quantity) -> bool {
-    names(quantity).is_some()
+    is_recovered(quantity) || names(quantity).is_some()
+}
+
+fn is_recovered(quantity: &Quantity) -> bool {
+    quantity.over.is_none() && quantity.term.keys == ["recovered_ratio"]
 }
 
 /// The names of whole and part of a quantity that is a share.
@@ -70,11 +74,21 @@ fn names(quantity: &Quantity) -> Option<(&str, &str)> {
 impl Proportion {
     /// The counts behind a quantity, if it is a share.
     pub(crate) fn of(quantity: &Quantity, report: &Value) -> Option<Self> {
+        if is_recovered(quantity) {
+            return Self::recovered(&quantity.term, report);
+        }
         let (part, whole) = names(quantity)?;
         let section = quantity.term.keys.first()?.as_str();
         let count = |key: &str| lookup::sibling(report, &quantity.term, &[section, key]);
         let (part, whole) = (count(part)?, count(whole)?);
         (part <= whole).then(|| Self { part, whole, clusters: clusters(&quantity.term, report, whole) })
+    }
+
+    /// Connections that came back, of those that ended for whatever reason.
+    fn recovered(term: &Term, report: &Value) -> Option<Self> {
+        let count = |key: &str| lookup::sibling(report, term, &["connections", key]);
+        let (part, whole) = (count("recovered")?, count("cut")? + count("dropped_unexpectedly")?);
+        (whole > 0.0 && part <= whole).then_some(Self { part, whole, clusters: whole })
     }
 
     /// What may be claimed of the server at this confidence.

@@ -88,7 +88,9 @@ pub(crate) enum Manner {
     GoesMute(u64),
     /// At event n, ends the connection that it came over, once, without a word; the event is gone.
     CutsPublisher(u64),
-    /// The same, and refuses every connection after that.
+    /// The same, and loses the fifth event before that one.
+    LosesAndCuts(u64),
+    /// The same as [`Self::CutsPublisher`], and refuses every connection after that.
     ShutsOut(u64),
     /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
     Dawdles(u64),

@@ -293,7 +293,10 @@ impl Session {
                 self.hub.mute.store(number >= n, Relaxed);
                 Fate::Delivered
             }
-            Manner::CutsPublisher(n) | Manner::Dawdles(n) if number == n => Fate::Cut,
+            Manner::LosesAndCuts(n) if number + 5 == n => Fate::Lost,
+            Manner::CutsPublisher(n) | Manner::LosesAndCuts(n) | Manner::Dawdles(n) if number == n => {
+                Fate::Cut
+            }
             Manner::ShutsOut(n) if number == n => {
                 self.hub.shut.store(true, Relaxed);
                 Fate::Cut

@@ -6,6 +6,7 @@ pub(crate) mod binary;
 pub(crate) mod hub;
 pub(crate) mod optional;
 pub(crate) mod proc;
+pub(crate) mod reference;
 pub(crate) mod relay;
 pub(crate) mod rig;
 pub(crate) mod secured;

@@ -1,6 +1,9 @@
 // A subscriptions server that is not ours to bend: graphql-ws and ws as published, with an in-memory pub/sub behind.
 //
-//   node server.mjs [PORT]     PORT defaults to 4000; 0 picks a free one
+//   node server.mjs [PORT] [drop=N|duplicate=N]
+//
+// PORT defaults to 4000; 0 picks a free one. With drop=N it does not deliver its Nth event, on purpose and once;
+// with duplicate=N it delivers it twice. Payloads shorter than 100 bytes are no events to it.
 //
 // It listens on 127.0.0.1 only, says where on its first line, and leaves when its standard input ends, so that it
 // cannot outlive the test that started it.
@@ -22,6 +25,17 @@ const schema = buildSchema(`
   type Mutation { publish(channel: String!, payload: String!): Published! }
   type Subscription { event(channel: String!): Event! }
 `);
+
+const [fault, nth] = (process.argv[3] ?? "honest=0").split("=");
+let events = 0;
+
+/** How often to deliver a payload: once, unless this is the one that was asked for. */
+function copies(payload) {
+  if (payload.length < 100) return 1;
+  events += 1;
+  if (events !== Number(nth)) return 1;
+  return { drop: 0, duplicate: 2 }[fault];
+}
 
 const stats = { connections: 0, subscriptions: 0, published: 0, delivered: 0 };
 const channels = new Map();
@@ -79,7 +93,9 @@ const roots = {
   mutation: {
     publish: ({ channel, payload }) => {
       stats.published += 1;
-      for (const subscriber of channels.get(channel) ?? []) subscriber.push(payload);
+      for (const subscriber of channels.get(channel) ?? []) {
+        for (let left = copies(payload); left > 0; left -= 1) subscriber.push(payload);
+      }
       return { id: String(stats.published) };
     },
   },

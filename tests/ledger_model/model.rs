@@ -32,6 +32,8 @@ struct Operation {
     abandoned: bool,
     awaited: Vec<StreamId>,
     given_up: Vec<StreamId>,
+    /// Its connection answered after the unsubscribe.
+    answered: bool,
     /// Barriers that arrived: stream and epoch.
     barriers: Vec<(StreamId, u32)>,
 }
@@ -176,6 +178,10 @@ impl Model {
     pub(super) fn answered(&mut self, sub: usize) {
         if !self.members[sub] {
             self.answered_at[sub].get_or_insert(self.now);
+            let last = self.operations[sub].iter_mut().rfind(|op| op.confirmed_at.is_some());
+            if let Some(op) = last.filter(|op| op.ended.is_some_and(|(_, how)| how == End::Unsubscribed)) {
+                op.answered = true;
+            }
         }
     }
 
@@ -388,7 +394,7 @@ impl Model {
         let newest = event.epoch == self.epoch(owed.stream);
         if later && self.ordered {
             Class::LostProven
-        } else if op.lived_on && !(newest && op.given_up.contains(&owed.stream)) {
+        } else if op.lived_on && (op.answered || !(newest && op.given_up.contains(&owed.stream))) {
             Class::LostPresumed
         } else if !op.lived_on && !later && how == End::Cut && self.known_at(event) < ended {
             Class::Suppressed

@@ -6,8 +6,8 @@
 //! barriers) by their length alone.
 //!
 //! `parse` reads what was asked for into `kind`; `choice` decides what is hit; `planted` keeps who was;
-//! `fan_out` does it to a publish, `lives` to subscriptions and connections; `damage` changes bytes; `delay`
-//! holds messages back; `truth` is what `GET /defects` tells.
+//! `fan_out` does it to a publish, `strike` to one delivery, `lives` to subscriptions and connections; `damage`
+//! changes bytes; `delay` holds messages back; `truth` is what `GET /defects` tells.
 
 mod choice;
 mod damage;
@@ -17,6 +17,7 @@ mod kind;
 mod lives;
 mod parse;
 mod planted;
+mod strike;
 mod truth;
 
 pub(crate) use delay::run;

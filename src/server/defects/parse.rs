@@ -67,6 +67,13 @@ const COUNTERS: &[(&str, Counter)] = &[
     ("subscriptions", Counter::Subscriptions),
 ];
 
+impl Defect {
+    /// The names of all kinds.
+    pub fn kinds() -> impl Iterator<Item = &'static str> {
+        KINDS.iter().map(|known| known.0)
+    }
+}
+
 impl FromStr for Defect {
     type Err = String;
 

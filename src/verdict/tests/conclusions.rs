@@ -110,7 +110,7 @@ fn claims_say_what_was_shown_and_what_was_not() {
             "990 subscriptions received one and the same census; the most connections open at one moment were 995",
             "99 % of 100 deliveries took at most 50 ms from when their event was due; our own processing adds up to \
              900 µs",
-            "not shown: whether 4 owed deliveries were lost (indeterminate: too close to a boundary to decide)",
+            "not shown: whether 4 owed deliveries were lost (indeterminate: the examples say why)",
             "not shown: whether 2 owed deliveries were lost (their publish was never acknowledged)",
             "not shown: whether the server's own counts agree (they were not available)",
             "not shown: what the server needs (its process could not be observed)",
@@ -136,4 +136,82 @@ fn fan_out_of_one_claims_every_delivery() {
     let expected = "1 of 10,001 owed deliveries lost on continuously connected subscriptions: 0.00025 % \
                     (2.5e-6) to 0.056 % (5.6e-4) with 95 % confidence, counted as 10,000 events";
     assert_eq!(claims(&report)[0], expected);
+}
+
+#[test]
+fn what_was_missed_while_away_counts_as_the_contract_says() {
+    let away = |contract: &str, of_victims: u64| {
+        let mut report = healthy();
+        report.target.contract = contract.to_owned();
+        report.ledger.missed_disconnected = 4_120;
+        let mut victims = Slice::default();
+        victims.ledger.missed_disconnected = of_victims;
+        report.groups.insert("victims".to_owned(), victims);
+        claims(&report).remove(0)
+    };
+    let shown = "0 of 1,000 owed deliveries lost on continuously connected subscriptions: at most 3 % with 95 % \
+                 confidence, counted as 100 events; 4,120 more were published while";
+    assert_eq!(
+        away("at-most-once", 4_120),
+        format!("{shown} victims were away and are not counted as losses")
+    );
+    let resume = "their subscriptions were away and count as losses, because the contract promises resume";
+    for contract in ["at-least-once", "exactly-once"] {
+        assert_eq!(away(contract, 4_119), format!("{shown} {resume}"));
+    }
+}
+
+#[test]
+fn what_the_contract_allows_is_said_to_be_allowed() {
+    let said = |contract: &str, ordered| {
+        let mut report = healthy();
+        report.target.contract = contract.to_owned();
+        report.target.ordered = ordered;
+        (report.ledger.duplicated, report.ledger.reordered) = (2, 3);
+        claims(&report).remove(1)
+    };
+    let start = "0 of 1,000 receipts corrupted, 2 duplicated";
+    let end = ", 0 of another channel, run or time";
+    assert_eq!(said("at-most-once", true), format!("{start}, 3 reordered{end}"));
+    assert_eq!(said("exactly-once", true), format!("{start}, 3 reordered{end}"));
+    let allowed = format!("{start} (which the contract allows), 3 reordered (no order is promised){end}");
+    assert_eq!(said("at-least-once", false), allowed);
+}
+
+#[test]
+fn barriers_and_reconnects_are_claimed_as_far_as_they_went() {
+    let mut report = healthy();
+    report.target.ordered = true;
+    report.subscriptions.barriers = Barriers { delivered: 1_000, complete: Some(true) };
+    report.ledger.recovered = 7;
+    (report.connections.cut, report.connections.recovered) = (500, 500);
+    report.latency.reconnect = Some(Latency { max_us: 1_250_000, ..Latency::default() });
+    let said = |report: &Report| claims(report).join("\n");
+    for claim in [
+        "7 owed deliveries arrived only after their client had come back",
+        "the end of every stream was proved by a barrier behind its last event: 1,000 arrived, and every \
+         subscription that waited for one received it",
+        "500 of 500 connections that ended during the run came back with every subscription proved, the slowest \
+         after 1.25 s",
+    ] {
+        assert!(said(&report).contains(claim), "{}", said(&report));
+    }
+    report.target.ordered = false;
+    assert!(said(&report).contains("and a quiet period after it, as no order is promised: 1,000 arrived"));
+
+    report.run.timed_out = ["settle", "barrier", "unsubscribe", "watch"].map(str::to_owned).to_vec();
+    report.subscriptions.barriers.complete = Some(false);
+    report.generator.health = Health::Limited;
+    (report.connections.recovered, report.connections.dropped_unexpectedly) = (498, 1);
+    let said = said(&report);
+    assert!(said.contains("498 of 501 connections that ended") && !said.contains("slowest"), "{said}");
+    assert!(!said.contains("proved by a barrier"), "{said}");
+    for open in [
+        "not shown: whether every client would have come back (the settle deadline passed)",
+        "not shown: the end of every stream (the barrier deadline passed)",
+        "not shown: whether anything arrives after an unsubscribe (its deadline passed)",
+        "not shown: whether anything arrives after an unsubscribe (the watch was cut short)",
+    ] {
+        assert!(said.contains(open), "{said}");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod conclusions;
 mod doubts;
+mod faults;
 mod quantities;
 
 use super::*;

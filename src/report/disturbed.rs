@@ -1,0 +1,191 @@
+//! What faults did, and to whom: rows and sentences that the screen and the Markdown document share.
+
+use super::human::{NOTHING, clean, count, micros, rough_micros, seconds};
+use super::model::{Example, Latencies, Ledger, PhaseReport, Report, Slice};
+use super::words::{Row, publishes};
+
+/// Header of [`fault_rows`].
+pub(super) const FAULT_HEADER: [&str; 6] = ["Faults", "planned", "applied", "first", "within", "p99 late"];
+
+/// Header of [`client_rows`].
+pub(super) const CLIENT_HEADER: [&str; 9] =
+    ["Clients", "conns", "cut", "back", "owed", "delivered", "lost", "missed", "p99"];
+
+/// Header of [`phase_rows`].
+pub(super) const PHASE_HEADER: [&str; 7] = ["Phases", "owed", "delivered", "lost", "missed", "p50", "p99"];
+
+/// Names that stand for clients of several groups.
+pub(super) const COMPUTED: [&str; 2] = ["victims", "bystanders"];
+
+/// One line per fault: plan and deed.
+pub(super) fn fault_rows(report: &Report) -> Vec<Row<6>> {
+    let time = |s: Option<f64>| s.map_or_else(|| NOTHING.to_owned(), seconds);
+    let row = |(name, fault): (&String, &super::model::FaultReport)| {
+        [
+            clean(&format!("{name} ({})", fault.kind)),
+            count(fault.planned),
+            count(fault.applied),
+            time(fault.first_s),
+            time(fault.spread_s),
+            fault.applied_late_p99_us.map_or_else(|| NOTHING.to_owned(), micros),
+        ]
+    };
+    report.faults.iter().map(row).collect()
+}
+
+/// One line per group of subscribers, victims and bystanders last; nothing where there were no faults.
+pub(super) fn client_rows(report: &Report) -> Vec<Row<9>> {
+    let row = |(name, group): (&String, &Slice)| {
+        let connections = &group.connections;
+        let [owed, delivered, lost, missed] = deliveries(&group.ledger);
+        let [_, p99] = delays(&group.latency);
+        [
+            clean(name),
+            count(connections.planned),
+            count(connections.cut),
+            count(connections.recovered),
+            owed,
+            delivered,
+            lost,
+            missed,
+            p99,
+        ]
+    };
+    let received = report.groups.iter().filter(|(name, group)| !publishes(name, group));
+    received.filter(|_| !report.faults.is_empty()).map(row).collect()
+}
+
+/// One line per phase, and below it one for victims and bystanders where there were faults.
+pub(super) fn phase_rows(report: &Report) -> Vec<Row<7>> {
+    let rows = |phase: &PhaseReport| {
+        let whole = figures(clean(&phase.name), &phase.ledger, &phase.latency);
+        let parts = COMPUTED.iter().filter_map(|name| {
+            phase.groups.get(*name).map(|part| figures(format!("  {name}"), &part.ledger, &part.latency))
+        });
+        std::iter::once(whole).chain(parts).collect::<Vec<_>>()
+    };
+    report.phases.iter().flat_map(rows).collect()
+}
+
+/// Deliveries as somebody saw them, and how long they took.
+pub(super) fn figures(name: String, ledger: &Ledger, latency: &Latencies) -> Row<7> {
+    let [owed, delivered, lost, missed] = deliveries(ledger);
+    let [p50, p99] = delays(latency);
+    [name, owed, delivered, lost, missed, p50, p99]
+}
+
+fn deliveries(ledger: &Ledger) -> [String; 4] {
+    [ledger.obligations, ledger.delivered, ledger.lost, ledger.missed_disconnected].map(count)
+}
+
+/// Median and 99th percentile of deliveries.
+fn delays(latency: &Latencies) -> [String; 2] {
+    let deliver = latency.deliver.as_ref();
+    [deliver.map(|l| l.p50_us), deliver.map(|l| l.p99_us)]
+        .map(|us| us.map_or_else(|| NOTHING.to_owned(), rough_micros))
+}
+
+/// The first few examples of each class that `wanted` accepts, and how many there are beside them.
+pub(super) fn examples(
+    report: &Report,
+    each: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> (Vec<&Example>, usize) {
+    let all: Vec<&Example> = report.ledger.examples.iter().filter(|e| wanted(&e.class)).collect();
+    let mut shown: Vec<&Example> = Vec::new();
+    for &example in &all {
+        if shown.iter().filter(|one| one.class == example.class).count() < each {
+            shown.push(example);
+        }
+    }
+    let more = all.len() - shown.len();
+    (shown, more)
+}
+
+/// Whether an example of this class shows something that the server may have done wrong. What our own cuts leave
+/// undecided about their victims is none of it.
+pub(super) fn is_serious(report: &Report, class: &str) -> bool {
+    let bystanders = report.groups.get("bystanders");
+    match class {
+        "late" | "recovered" | "missed_disconnected" | "suppressed" | "unknown_publish" => false,
+        "indeterminate" => bystanders.is_none_or(|group| group.ledger.indeterminate > 0),
+        _ => true,
+    }
+}
+
+/// One delivery with all that it takes to find it in the logs of a server, and the rule that decided.
+pub(super) fn example(e: &Example) -> String {
+    let at = |what: &str, s: Option<f64>| s.map(|s| format!(", {what} {s:.3} s")).unwrap_or_default();
+    let received = if e.received_s.is_some() { String::new() } else { ", never received".to_owned() };
+    clean(&format!(
+        "{}: channel {}, publisher {}, epoch {}, seq {} → subscription {}{}{}{}{received}: {}",
+        e.class,
+        e.channel,
+        e.publisher,
+        e.epoch,
+        e.seq,
+        e.subscription,
+        at("due", e.due_s),
+        at("sent", e.sent_s),
+        at("received", e.received_s),
+        e.rule
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_of_each_class_stand_for_all() {
+        let mut report = Report::default();
+        for (class, n) in [("lost_proven", 3), ("late", 1), ("duplicated", 2)] {
+            let one = Example { class: class.to_owned(), ..Example::default() };
+            report.ledger.examples.extend(std::iter::repeat_n(one, n));
+        }
+        let classes = |each, wanted: fn(&str) -> bool| {
+            let (shown, more) = examples(&report, each, wanted);
+            (shown.iter().map(|e| e.class.clone()).collect::<Vec<_>>(), more)
+        };
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            classes(1, |class| is_serious(&Report::default(), class)),
+            (names(&["lost_proven", "duplicated"]), 3)
+        );
+        assert_eq!(classes(1, |_| true), (names(&["lost_proven", "late", "duplicated"]), 3));
+        assert_eq!(classes(9, |_| true).1, 0);
+    }
+
+    #[test]
+    fn what_is_undecided_about_victims_alone_is_not_serious() {
+        let mut report = Report::default();
+        assert!(is_serious(&report, "indeterminate") && !is_serious(&report, "missed_disconnected"));
+        report.groups.insert("bystanders".to_owned(), Slice::default());
+        assert!(!is_serious(&report, "indeterminate"));
+        report.groups["bystanders"].ledger.indeterminate = 1;
+        assert!(is_serious(&report, "indeterminate"));
+    }
+
+    #[test]
+    fn an_example_can_be_followed() {
+        let lost = Example {
+            class: "lost_proven".to_owned(),
+            channel: 17,
+            publisher: 2,
+            epoch: 1,
+            seq: 40,
+            subscription: 117,
+            due_s: Some(7.003),
+            sent_s: Some(7.0031),
+            received_s: None,
+            rule: "a later seq arrived".to_owned(),
+        };
+        assert_eq!(
+            example(&lost),
+            "lost_proven: channel 17, publisher 2, epoch 1, seq 40 → subscription 117, due 7.003 s, sent 7.003 s, never \
+             received: a later seq arrived"
+        );
+        let twice = Example { class: "duplicated".to_owned(), sent_s: None, received_s: Some(8.25), ..lost };
+        assert!(example(&twice).ends_with("due 7.003 s, received 8.250 s: a later seq arrived"));
+    }
+}

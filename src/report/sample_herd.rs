@@ -1,0 +1,126 @@
+//! A report with faults, for the tests of every document.
+
+use super::model::*;
+use super::sample::{judgement, latency, sample};
+
+/// Half of the clients cut at one instant and back again.
+pub(crate) fn herd() -> Report {
+    let plain = sample();
+    let whole = part([1_000, 500, 20_000, 412], 2_300);
+    let examples = (0..9).map(|seq| Example {
+        class: "missed_disconnected".to_owned(),
+        seq,
+        rule: "no incarnation was live while it was published".to_owned(),
+        ..Example::default()
+    });
+    Report {
+        scenario: ScenarioInfo {
+            name: "thundering-herd".to_owned(),
+            about: "half of 1,000 subscriptions cut at the same instant, all reconnecting at once".to_owned(),
+            command: None,
+            ..plain.scenario
+        },
+        verdict: Verdict::Pass,
+        why: Vec::new(),
+        expectations: vec![judgement(
+            "all-back",
+            "victims.recovered_ratio == 100%",
+            1.0,
+            ["100 % (500 of 500)", "= 100 %"],
+            Verdict::Pass,
+        )],
+        reached: Vec::new(),
+        claims: Vec::new(),
+        connections: Connections {
+            peak_open: Some(1_000),
+            peak_handshaking: Some(498),
+            ..whole.connections.clone()
+        },
+        subscriptions: Subscriptions { peak_active: Some(1_000), ..whole.subscriptions.clone() },
+        ledger: Ledger { examples: examples.collect(), ..whole.ledger.clone() },
+        latency: Latencies {
+            deliver: whole.latency.deliver.clone(),
+            reconnect: Some(latency(500, [31_000, 90_000, 160_000, 204_000, 205_000, 206_000])),
+            ..Latencies::default()
+        },
+        groups: [
+            ("clients".to_owned(), whole),
+            ("victims".to_owned(), part([500, 500, 10_000, 412], 2_200)),
+            ("bystanders".to_owned(), part([500, 0, 10_000, 0], 2_100)),
+        ]
+        .into_iter()
+        .collect(),
+        faults: [("cut".to_owned(), fault())].into_iter().collect(),
+        phases: vec![phase("before", 7.0, 5.0, 0), phase("herd", 12.0, 8.0, 412)],
+        waves: None,
+        rounds: None,
+        ..plain
+    }
+}
+
+fn connections(planned: u64, cut: u64) -> Connections {
+    Connections {
+        planned,
+        attempted: planned,
+        established: planned,
+        established_ratio: Some(1.0),
+        dropped_by_plan: planned + cut,
+        reconnected: cut,
+        cut,
+        recovered: cut,
+        ..Connections::default()
+    }
+}
+
+fn part([planned, cut, owed, missed]: [u64; 4], p99_us: u64) -> Slice {
+    Slice {
+        connections: connections(planned, cut),
+        subscriptions: Subscriptions { requested: planned, confirmed: planned, ..Subscriptions::default() },
+        ledger: Ledger {
+            obligations: owed,
+            delivered: owed - missed,
+            missed_disconnected: missed,
+            receipts: owed - missed,
+            first_receipts: owed - missed,
+            ..Ledger::default()
+        },
+        latency: Latencies {
+            deliver: Some(latency(owed - missed, [70, 240, 610, p99_us, p99_us * 2, p99_us * 3])),
+            ..Latencies::default()
+        },
+        recovered_ratio: (cut > 0).then_some(1.0),
+        ..Slice::default()
+    }
+}
+
+fn phase(name: &str, start_s: f64, duration_s: f64, missed: u64) -> PhaseReport {
+    PhaseReport {
+        name: name.to_owned(),
+        start_s,
+        end_s: start_s + duration_s,
+        duration_s,
+        groups: [
+            ("victims".to_owned(), part([500, 0, 5_000, missed], 2_200)),
+            ("bystanders".to_owned(), part([500, 0, 5_000, 0], 2_100)),
+        ]
+        .into_iter()
+        .collect(),
+        ledger: part([1_000, 0, 10_000, missed], 2_100).ledger,
+        latency: part([1_000, 0, 10_000, missed], 2_150).latency,
+        ..PhaseReport::default()
+    }
+}
+
+fn fault() -> FaultReport {
+    FaultReport {
+        kind: "terminate".to_owned(),
+        layer: "connection".to_owned(),
+        planned: 500,
+        applied: 499,
+        not_applied: 1,
+        first_s: Some(12.0),
+        last_s: Some(12.04),
+        spread_s: Some(0.04),
+        applied_late_p99_us: Some(310),
+    }
+}

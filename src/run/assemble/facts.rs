@@ -1,0 +1,73 @@
+//! What the plan and the publishers know about events that did not arrive, as the ledger asks for it.
+
+use std::collections::HashSet;
+
+use crate::clients::source::{spans, timetable};
+use crate::ledger::{CloseFacts, StreamId, Streams};
+use crate::scenarios::plan::{Pace, Plan};
+use crate::scenarios::target::Contract;
+
+/// What the plan and the publishers know about events that did not arrive.
+pub(super) struct Facts<'a> {
+    plan: &'a Plan,
+    streams: &'a Streams,
+    /// `[group][phase]`: first event and count.
+    spans: Vec<Vec<Option<(u64, u64)>>>,
+    starts: Vec<u64>,
+    unacked: HashSet<(StreamId, u64)>,
+}
+
+impl<'a> Facts<'a> {
+    /// What is known of a round whose phases started at these times.
+    pub(super) fn new(
+        plan: &'a Plan,
+        streams: &'a Streams,
+        phases: &[(u64, u64)],
+        unacked: &[(StreamId, u64)],
+    ) -> Self {
+        Self {
+            plan,
+            streams,
+            spans: plan.publishers.iter().map(|g| spans(plan, g)).collect(),
+            starts: phases.iter().map(|(start, _)| *start).collect(),
+            unacked: unacked.iter().copied().collect(),
+        }
+    }
+
+    /// Group, phase and number within the phase.
+    fn place(&self, stream: StreamId, seq: u64) -> (usize, usize, u64) {
+        let (group, n) = self.streams.number(stream, seq);
+        let place = self.spans[group].iter().enumerate().find_map(|(phase, span)| {
+            let (first, count) = (*span)?;
+            (first..first + count).contains(&n).then(|| (group, phase, n - first))
+        });
+        place.expect("a published event belongs to a phase of its group")
+    }
+}
+
+impl CloseFacts for Facts<'_> {
+    fn ordered(&self) -> bool {
+        self.plan.target.ordered
+    }
+
+    fn contract(&self) -> Contract {
+        self.plan.target.contract
+    }
+
+    fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {
+        !self.unacked.contains(&(stream, seq))
+    }
+
+    fn phase_of(&self, stream: StreamId, seq: u64) -> usize {
+        self.place(stream, seq).1
+    }
+
+    fn due_ns(&self, stream: StreamId, seq: u64) -> Option<u64> {
+        let (group, phase, n) = self.place(stream, seq);
+        let group = &self.plan.publishers[group];
+        let table = timetable(group);
+        matches!(group.pace, Pace::Open(_))
+            .then(|| self.starts.get(phase).map(|start| start + table.due(n).as_nanos() as u64))
+            .flatten()
+    }
+}

@@ -1,0 +1,161 @@
+//! The whole report of one round, section by section.
+
+use super::clients::{connections, link_connections, prober, share, subscriptions};
+use super::cohorts::{self, Selection, deliveries, ledger, selections};
+use super::facts::Facts;
+use super::faults::faults;
+use super::generator::generator;
+use super::publishing::{due, published};
+use crate::clients::failure::{Failure, Reason, Stage};
+use crate::clients::publisher::{LinkTally, PublishTally};
+use crate::clients::tally::GroupTally;
+use crate::inject::Schedule;
+use crate::ledger::{SumError, Totals, sums};
+use crate::metrics::LatencySet;
+use crate::report::model::{Errors, Latencies, PhaseReport, Report, Setup, Slice, WaveMemory, Waves};
+use crate::run::round::Round;
+use crate::scenarios::plan::Plan;
+
+/// Fills a report with the figures of one round.
+///
+/// # Errors
+/// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
+pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
+    let Round { mut fleet, phases, waves, setup, peak_active, busiest, barriers_complete, .. } = round;
+    let schedule = Schedule::of(plan);
+    report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
+    report.connections = connections(
+        plan.subscriber_connections().into(),
+        fleet.groups.iter(),
+        Some((fleet.board.open.peak().into(), fleet.board.handshaking.peak().into())),
+    );
+    report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
+    report.subscriptions.barriers.complete = barriers_complete;
+    let due = due(plan, &phases);
+    report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
+    report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
+    report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
+        .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
+    report.latency = latencies(&fleet.latency, &fleet.publisher.latency);
+    report.faults = faults(plan, schedule.cuts(), &fleet.faults);
+    generator(report, &fleet, busiest);
+
+    let facts = Facts::new(plan, &fleet.board.streams, &phases, &fleet.publisher.unacked);
+    let obligations = fleet.board.obligations.load(std::sync::atomic::Ordering::Relaxed);
+    let mut totals = Totals::new(cohorts::count(plan), plan.phases.len());
+    for ledger in std::mem::take(&mut fleet.ledgers) {
+        totals += ledger.close(&facts);
+    }
+    report.ledger = ledger(plan, &totals.all(), totals.receipts(), obligations);
+    report.ledger.examples = totals.examples().cloned().collect();
+    let selections = selections(plan, schedule.cuts());
+    report.groups =
+        selections.iter().map(|one| (one.name.clone(), one.slice(plan, &fleet, &totals))).collect();
+    for (index, group) in plan.publishers.iter().enumerate() {
+        let slice = Slice {
+            connections: link_connections(group.connections.into(), &fleet.publisher.links[index]),
+            published: published(fleet.publisher.groups[index].iter().zip(due[index].iter().copied())),
+            ..Slice::default()
+        };
+        report.groups.insert(group.name.clone(), slice);
+    }
+    report.groups.extend(prober(&fleet.publisher.links));
+    report.phases = phases
+        .iter()
+        .enumerate()
+        .map(|(index, span)| PhaseReport {
+            published: published(
+                fleet.publisher.groups.iter().zip(&due).map(|(group, due)| (&group[index], due[index])),
+            ),
+            ..phase_report(plan, (index, *span), &fleet.latency, &totals, &selections)
+        })
+        .collect();
+    fill_timeline(report, &totals);
+    sums(&totals.all(), totals.receipts(), obligations)
+}
+
+/// Failed operations and unexpected drops among established connections; failed connects are in
+/// `established_ratio` alone, failed reconnects among the failures by name. What a fault of ours did is no error.
+pub(super) fn errors(
+    report: &Report,
+    groups: &[GroupTally],
+    links: &[LinkTally],
+    published: &[Vec<PublishTally>],
+) -> Errors {
+    let all = || groups.iter().map(|g| &g.failures).chain(links.iter().map(|l| &l.failures));
+    let count = |keep: &dyn Fn(Failure) -> bool| -> u64 { all().map(|f| f.count(keep)).sum() };
+    let timed_out: u64 = published.iter().flatten().map(|t| t.timed_out).sum();
+    let refused = count(&|f| f.stage == Stage::Confirm || is_ended_operation(f));
+    let in_next: u64 = groups.iter().map(|g| g.errors_in_next).sum();
+    let failed = report.published.failed + report.published.unknown + refused + in_next;
+    let drops = report.connections.dropped_unexpectedly + links.iter().map(|l| l.lost).sum::<u64>();
+    let of = report.published.sent + report.subscriptions.requested + report.connections.established;
+    Errors {
+        ratio: share(failed + drops, of),
+        timeout: count(&|f| f.reason == Reason::Timeout),
+        // A publish that timed out is among the failures by name already.
+        unexpected: count(&|_| true) + in_next + report.published.unknown - timed_out,
+        // A cause without a name is worth looking for wherever it shows.
+        unexplained: count(&Failure::is_unexplained)
+            + groups.iter().map(|g| g.reconnect_failures.count(Failure::is_unexplained)).sum::<u64>(),
+    }
+}
+
+/// A subscription that the server ended although its connection lives.
+fn is_ended_operation(failure: Failure) -> bool {
+    failure.stage == Stage::Open && matches!(failure.reason, Reason::Error | Reason::Complete)
+}
+
+/// Largest / smallest growth per subscription among waves 2 and later.
+fn spread(waves: &[crate::report::model::Wave]) -> Option<f64> {
+    let growth: Option<Vec<f64>> =
+        waves.iter().skip(1).map(|w| w.server_memory_per_subscription_bytes).collect();
+    let growth = growth.filter(|g| g.len() > 1)?;
+    let largest = growth.iter().copied().fold(f64::MIN, f64::max);
+    let smallest = growth.iter().copied().fold(f64::MAX, f64::min);
+    (smallest > 0.0).then(|| largest / smallest)
+}
+
+/// One phase as subscribers saw it.
+fn phase_report(
+    plan: &Plan,
+    (index, (start, end)): (usize, (u64, u64)),
+    latency: &LatencySet,
+    totals: &Totals,
+    selections: &[Selection],
+) -> PhaseReport {
+    let counts = totals.phase(index);
+    let (start_s, end_s) = (start as f64 / 1e9, end as f64 / 1e9);
+    let in_phase = |one: &Selection| (one.name.clone(), one.in_phase(plan, latency, totals, index));
+    PhaseReport {
+        name: plan.phases[index].name.clone(),
+        start_s,
+        end_s,
+        duration_s: end_s - start_s,
+        ledger: ledger(plan, &counts, counts.receipts(), counts.obligations()),
+        latency: deliveries(&latency.slice(|_, phase| phase == index)),
+        groups: selections.iter().map(in_phase).collect(),
+        ..PhaseReport::default()
+    }
+}
+
+fn latencies(subscribers: &LatencySet, publishers: &LatencySet) -> Latencies {
+    Latencies {
+        publish_ack: publishers.publish_ack.latency(),
+        send_lag: publishers.send_lag.latency(),
+        ..subscribers.latencies()
+    }
+}
+
+/// Losses belong to the second in which the event was due.
+fn fill_timeline(report: &mut Report, totals: &Totals) {
+    let bucket_s = crate::ledger::counts::LOST_BUCKET_NS as f64 / 1e9;
+    for (bucket, lost) in &totals.lost_by_due {
+        let due_s = *bucket as f64 * bucket_s;
+        let last = report.timeline.len().saturating_sub(1);
+        let index = report.timeline.partition_point(|point| point.t_s < due_s).min(last);
+        if let Some(point) = report.timeline.get_mut(index) {
+            point.lost += lost;
+        }
+    }
+}

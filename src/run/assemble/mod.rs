@@ -1,0 +1,15 @@
+//! From what a round left behind to the figures of its report. Pure: no clock, no socket, no decision.
+//!
+//! Clients, ledger and latencies are kept per cohort; [`fill()`] adds cohorts up to groups, victims and bystanders.
+
+mod clients;
+mod cohorts;
+mod facts;
+mod faults;
+mod fill;
+mod generator;
+mod publishing;
+#[cfg(test)]
+mod tests;
+
+pub use fill::fill;

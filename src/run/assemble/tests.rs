@@ -1,0 +1,281 @@
+//! Each part on a plan of two groups, the first with two victims among four connections.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clients::{connections, recovered_ratio};
+use super::cohorts::{Selection, ledger, selections};
+use super::facts::Facts;
+use super::faults::faults;
+use super::fill::errors;
+use crate::clients::board::Board;
+use crate::clients::failure::{Failure, Reason, Stage};
+use crate::clients::fleet::FleetResult;
+use crate::clients::publisher::PublisherResult;
+use crate::clients::tally::GroupTally;
+use crate::clock::RunClock;
+use crate::inject::{Cut, FaultTally, cohort};
+use crate::ledger::{
+    Class, Config, Counts, Found, GroupShape, Kind, ReceiptClass, ShardLedger, StreamId, Streams,
+    SubscriptionShape, Token, Totals,
+};
+use crate::metrics::LatencySet;
+use crate::report::model::{Connections, Errors, FaultReport, Ledger, Published, Report, Slice};
+use crate::scenarios::catalogue::{Catalogue, Options};
+use crate::scenarios::plan::{Fault, FaultKind, Plan, Stagger, Terminate};
+use crate::scenarios::target::Contract;
+
+const TWO_GROUPS: &str = r#"
+    [scenarios.two]
+    about = "two groups"
+    channels = 1
+    phases = [{ name = "before", for = "1s" }, { name = "herd", for = "1s" }]
+    subscribers.near = { connections = 4 }
+    subscribers.far = { connections = 3 }
+    publishers.feed = { rate = "10/s" }
+"#;
+
+fn plan() -> Plan {
+    let catalogue = Catalogue::from_text(Some(("test", TWO_GROUPS))).expect("a good file");
+    catalogue.plan(&["two"], &Options::default()).expect("a good plan").plans.remove(0)
+}
+
+fn faulty() -> Plan {
+    let cut = Fault {
+        name: "cut".to_owned(),
+        on: vec![(0, 2)],
+        phases: vec![1],
+        start: Duration::ZERO,
+        stagger: Stagger::Together,
+        kind: FaultKind::Terminate(Terminate::Reset),
+    };
+    Plan { faults: vec![cut.clone(), Fault { name: "again".to_owned(), ..cut }], ..plan() }
+}
+
+/// Connections 1 and 3 by the first fault, 3 by the second too.
+fn cuts() -> Vec<Cut> {
+    let cut =
+        |fault, connection| Cut { fault, connection, phase: 1, after: Duration::ZERO, how: Terminate::Reset };
+    vec![cut(0, 1), cut(0, 3), cut(1, 3)]
+}
+
+#[test]
+fn victims_and_bystanders_are_told_apart_where_there_are_faults() {
+    let one = |name: &str, cohorts: &[usize], planned| Selection {
+        name: name.to_owned(),
+        cohorts: cohorts.to_vec(),
+        planned,
+    };
+    let groups = [one("near", &[0, 1], 4), one("far", &[2, 3], 3)];
+    assert_eq!(selections(&plan(), &[]), groups);
+    let [near, far] = groups;
+    let expected = [near, far, one("victims", &[1, 3], 2), one("bystanders", &[0, 2], 5)];
+    assert_eq!(selections(&faulty(), &cuts()), expected);
+}
+
+#[test]
+fn what_was_planned_is_reported_whatever_was_applied() {
+    let mut tally = FaultTally::default();
+    tally.apply(1_000_000_000, 1_000_500_000);
+    let reports = faults(&faulty(), &cuts(), &[tally]);
+    let cut = FaultReport {
+        kind: "terminate".to_owned(),
+        layer: "connection".to_owned(),
+        planned: 2,
+        applied: 1,
+        not_applied: 1,
+        first_s: Some(1.0005),
+        last_s: Some(1.0005),
+        spread_s: Some(0.0),
+        applied_late_p99_us: Some(500),
+    };
+    // Nobody told what became of the second one: then it was not applied.
+    let again = FaultReport { planned: 1, not_applied: 1, ..FaultReport::default() };
+    let again = FaultReport { kind: cut.kind.clone(), layer: cut.layer.clone(), ..again };
+    assert_eq!(
+        reports.into_iter().collect::<Vec<_>>(),
+        [("cut".to_owned(), cut), ("again".to_owned(), again)]
+    );
+}
+
+#[test]
+fn recovered_of_all_that_ended() {
+    let tally = |cut, dropped_unexpectedly, recovered| GroupTally {
+        cut,
+        dropped_unexpectedly,
+        recovered,
+        ..GroupTally::default()
+    };
+    let ratio = |tallies: &[GroupTally]| recovered_ratio(&connections(0, tallies.iter(), None));
+    assert_eq!(ratio(&[tally(0, 0, 0)]), None);
+    assert_eq!(ratio(&[tally(3, 0, 3), tally(0, 0, 0)]), Some(1.0));
+    assert_eq!(ratio(&[tally(3, 0, 3), tally(0, 1, 0)]), Some(0.75));
+}
+
+#[test]
+fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
+    let refused = Failure::new(Stage::Tcp, Reason::Refused);
+    let report = Report {
+        published: Published { sent: 90, ..Published::default() },
+        connections: Connections { established: 10, dropped_by_plan: 5, ..Connections::default() },
+        ..Report::default()
+    };
+    let mut cut = GroupTally { cut: 5, dropped_by_plan: 5, ..GroupTally::default() };
+    for failure in [refused, Failure::new(Stage::Init, Reason::Timeout)] {
+        cut.reconnect_failures.add(failure, "");
+    }
+    let of = |groups: &[GroupTally]| errors(&report, groups, &[], &[]);
+    let none = Errors { ratio: Some(0.0), ..Errors::default() };
+    assert_eq!(of(&[cut.clone()]), none);
+    assert_eq!(
+        connections(5, [&cut].into_iter(), None).failed,
+        [("init.timeout".to_owned(), 1), ("tcp.refused".to_owned(), 1)].into()
+    );
+    cut.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Io), "");
+    assert_eq!(of(&[cut.clone()]), Errors { unexplained: 1, ..none });
+    cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+    let first = Errors { ratio: Some(0.01), timeout: 1, unexpected: 1, unexplained: 1 };
+    assert_eq!(of(&[cut]), first);
+}
+
+#[test]
+fn the_contract_decides_what_fails_and_never_what_is_counted() {
+    let mut counts = Counts::default();
+    counts.reordered = 16;
+    for class in [Class::LostProven, Class::MissedDisconnected, Class::MissedDisconnected] {
+        counts.add(class);
+    }
+    (0..8).for_each(|_| counts.add_receipt(ReceiptClass::Duplicated));
+    counts.add_receipt(ReceiptClass::Phantom);
+    let under = |contract, ordered| {
+        let mut plan = plan();
+        (plan.target.contract, plan.target.ordered) = (contract, ordered);
+        let stated = ledger(&plan, &counts, counts.receipts(), counts.obligations());
+        let failures = (stated.lost, stated.strange);
+        (failures, Ledger { lost: 0, strange: 0, ..stated })
+    };
+    let (_, counted) = under(Contract::AtMostOnce, true);
+    let table = [
+        (Contract::AtMostOnce, true, (1, 25)),
+        (Contract::AtMostOnce, false, (1, 9)),
+        (Contract::AtLeastOnce, true, (3, 17)),
+        (Contract::AtLeastOnce, false, (3, 1)),
+        (Contract::ExactlyOnce, true, (3, 25)),
+        (Contract::ExactlyOnce, false, (3, 9)),
+    ];
+    for (contract, ordered, failures) in table {
+        assert_eq!(under(contract, ordered), (failures, counted.clone()), "{contract:?} {ordered}");
+    }
+}
+
+/// Seven subscriptions on one channel; one event in each phase, the second of which only bystanders receive.
+fn round(plan: &Plan) -> (FleetResult, Totals) {
+    let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
+    let board = Arc::new(Board::new(RunClock::start(), 7, Arc::clone(&streams), 1, 2));
+    let victims = [false, true, false, true, false, false, false];
+    let cohorts = victims.iter().enumerate().map(|(i, victim)| cohort(usize::from(i >= 4), *victim));
+    let shapes: Vec<_> = cohorts.clone().map(|c| SubscriptionShape { channel: 0, group: c as u16 }).collect();
+    let config = Config {
+        run: 7,
+        streams: Arc::clone(&streams),
+        roster: Arc::clone(&board.roster),
+        deadline_ns: u64::MAX,
+        groups: 4,
+        phases: 2,
+        gaps_max_bytes: 1 << 20,
+        first_subscription: 0,
+    };
+    let mut ledger = ShardLedger::new(config, &shapes);
+    let mut latency = LatencySet::new(4, 2);
+    let mut groups = vec![GroupTally::default(); 4];
+    for (sub, cohort) in cohorts.clone().enumerate() {
+        groups[cohort].attempted += 1;
+        groups[cohort].established += 1;
+        ledger.confirm(sub);
+    }
+    // Ten events are due in each phase; the first of each is delivered.
+    for phase in 0..2 {
+        let seq = 10 * phase as u64;
+        while board.roster.publish(StreamId(0)).seq < seq {}
+        let token = Token {
+            run: 7,
+            channel: 0,
+            publisher: 0,
+            epoch: 0,
+            kind: Kind::Event,
+            seq,
+            due_ns: 0,
+            sent_ns: 0,
+        };
+        for (sub, cohort) in cohorts.clone().enumerate() {
+            if phase == 1 && victims[sub] {
+                continue;
+            }
+            ledger.count_receipt(sub, phase);
+            ledger.receive(sub, &Found::Intact(token), 5, phase);
+            latency.deliver(cohort, phase, 10 * (cohort as u64 + 1), 1);
+        }
+    }
+    groups[1].cut = 2;
+    groups[1].reconnected = 2;
+    groups[1].recovered = 1;
+    latency.reconnect[1].record_us(30_000);
+    let publisher = PublisherResult {
+        groups: vec![Vec::new()],
+        links: Vec::new(),
+        latency: LatencySet::new(0, 0),
+        unacked: Vec::new(),
+    };
+    let phases = [(0, 1_000_000_000), (1_000_000_000, 2_000_000_000)];
+    let totals = ledger.close(&Facts::new(plan, &streams, &phases, &[]));
+    let fleet = FleetResult {
+        groups,
+        ledgers: Vec::new(),
+        receipts: 0,
+        latency,
+        publisher,
+        faults: Vec::new(),
+        board,
+    };
+    (fleet, totals)
+}
+
+fn named<'a>(all: &'a [Selection], name: &str) -> &'a Selection {
+    all.iter().find(|one| one.name == name).expect(name)
+}
+
+#[test]
+fn cohorts_add_up_to_groups_victims_and_bystanders() {
+    let plan = faulty();
+    let (fleet, totals) = round(&plan);
+    let all = selections(&plan, &cuts());
+    let slice = |name| named(&all, name).slice(&plan, &fleet, &totals);
+    let figures = |slice: Slice| {
+        let c = &slice.connections;
+        let connections = (c.planned, c.established, c.reconnected);
+        let deliver = slice.latency.deliver.map_or(0, |l| l.count);
+        (connections, slice.ledger.delivered, slice.ledger.receipts, deliver, slice.recovered_ratio)
+    };
+    assert_eq!(figures(slice("near")), ((4, 4, 2), 6, 6, 6, Some(0.5)));
+    assert_eq!(figures(slice("far")), ((3, 3, 0), 6, 6, 6, None));
+    assert_eq!(figures(slice("victims")), ((2, 2, 2), 2, 2, 2, Some(0.5)));
+    assert_eq!(figures(slice("bystanders")), ((5, 5, 0), 10, 10, 10, None));
+    assert_eq!(slice("victims").latency.reconnect.map(|l| l.count), Some(1));
+    assert_eq!(slice("bystanders").latency.reconnect, None);
+}
+
+#[test]
+fn each_phase_knows_what_victims_and_bystanders_received() {
+    let plan = faulty();
+    let (fleet, totals) = round(&plan);
+    let all = selections(&plan, &cuts());
+    let in_phase = |name, phase| {
+        let slice = named(&all, name).in_phase(&plan, &fleet.latency, &totals, phase);
+        (slice.ledger.delivered, slice.latency.deliver.map(|l| l.max_us))
+    };
+    assert_eq!(in_phase("victims", 0), (2, Some(20)));
+    assert_eq!(in_phase("victims", 1), (0, None));
+    assert_eq!(in_phase("bystanders", 0), (5, Some(30)));
+    assert_eq!(in_phase("bystanders", 1), (5, Some(30)));
+    assert_eq!(in_phase("near", 1), (2, Some(10)));
+}

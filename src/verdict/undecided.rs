@@ -1,0 +1,127 @@
+//! What a wait that was given up, or a delivery that cannot be decided, takes away from a judgement.
+
+use serde_json::{Map, Value};
+
+use super::judge::Evidence;
+use super::lookup;
+use crate::report::human;
+use crate::scenarios::condition::Term;
+
+/// Why a pass of this term cannot stand.
+pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
+    let keys: Vec<&str> = term.keys.iter().map(String::as_str).collect();
+    match keys.as_slice() {
+        // What has arrived, and what was owed, no later arrival takes back.
+        ["ledger", "obligations" | "delivered"] => None,
+        ["ledger", class] => given_up(class, term, evidence).or_else(|| match *class {
+            "lost" | "lost_proven" | "lost_presumed" => open_deliveries(term, evidence),
+            _ => None,
+        }),
+        ["recovered_ratio"] => settled(evidence),
+        ["latency", "reconnect", _] => missing_reconnects(term, evidence),
+        _ => None,
+    }
+}
+
+/// Why a failure of this term cannot stand: clients were still on their way back, and nothing had turned any away. A
+/// server that refused them has been given the time that the plan gives.
+pub(crate) fn failure(term: &Term, evidence: &Evidence) -> Option<String> {
+    let refused = || lookup::object(&evidence.report, term, &["connections", "failed"]);
+    let is_ratio = term.keys == ["recovered_ratio"];
+    settled(evidence).filter(|_| is_ratio && refused().is_none_or(Map::is_empty))
+}
+
+/// Waits without which a class of deliveries is not complete.
+fn given_up(class: &str, term: &Term, evidence: &Evidence) -> Option<String> {
+    let passed = |wait: &str| evidence.run.timed_out.iter().any(|given_up| given_up == wait);
+    if passed("drain") {
+        return Some("the drain deadline passed before everything owed had arrived".to_owned());
+    }
+    if term.subject.as_deref() == Some("victims") && passed("settle") {
+        return Some("the settle deadline passed before every victim was back".to_owned());
+    }
+    match class {
+        "lost" | "lost_proven" | "lost_presumed" if passed("barrier") => {
+            Some("the barrier deadline passed, so the end of some streams was not proved".to_owned())
+        }
+        "after_unsubscribe" | "strange" => unwatched(evidence),
+        _ => None,
+    }
+}
+
+/// Why it is not known whether anything arrived after the unsubscribes.
+fn unwatched(evidence: &Evidence) -> Option<String> {
+    let run = &evidence.run;
+    if let Some(wait) = run.timed_out.iter().find(|wait| matches!(wait.as_str(), "unsubscribe" | "watch")) {
+        return Some(format!(
+            "the {wait} deadline passed, so what arrives after an unsubscribe was not watched to the end"
+        ));
+    }
+    let finished = matches!(run.stop_reason.as_str(), "" | "completed");
+    (!finished).then(|| "the run ended before it was watched what arrives after an unsubscribe".to_owned())
+}
+
+/// Why it is not known who would have come back.
+fn settled(evidence: &Evidence) -> Option<String> {
+    let passed = evidence.run.timed_out.iter().any(|wait| wait == "settle");
+    passed.then(|| "the settle deadline passed while clients were still on their way back".to_owned())
+}
+
+/// Whoever did not come back is in no latency.
+fn missing_reconnects(term: &Term, evidence: &Evidence) -> Option<String> {
+    let back = match &term.subject {
+        Some(_) => lookup::sibling(&evidence.report, term, &["recovered_ratio"]),
+        None => least_recovered(&evidence.report),
+    };
+    back.filter(|share| *share < 1.0).map(|share| {
+        format!(
+            "only {} of the connections that ended came back; the others have no time",
+            human::ratio(share)
+        )
+    })
+}
+
+fn least_recovered(report: &Value) -> Option<f64> {
+    let groups = report.get("groups")?.as_object()?;
+    groups.values().filter_map(|group| group.get("recovered_ratio")?.as_f64()).reduce(f64::min)
+}
+
+/// Owed deliveries that might be losses.
+fn open_deliveries(term: &Term, evidence: &Evidence) -> Option<String> {
+    let count = |class: &str| lookup::sibling(&evidence.report, term, &["ledger", class]).unwrap_or_default();
+    let unverified = count("unverified");
+    if unverified > 0.0 {
+        return Some(format!("{} owed deliveries could not be verified", human::number(unverified)));
+    }
+    // Whoever promises resume owes what our cut held back as well.
+    let held_back = if evidence.promises_resume() { count("suppressed") } else { 0.0 };
+    let undecided = unexplained(term, evidence, count("indeterminate") + held_back);
+    (undecided > 0.0).then(|| {
+        let why = if evidence.applied() > 0 { ", and no cut of ours explains it" } else { "" };
+        format!("whether {} owed deliveries were lost cannot be decided{why}", human::number(undecided))
+    })
+}
+
+/// How many of the `open` deliveries in a term's scope our own cuts do not explain: a client that we cut off leaves
+/// behind what was in flight at that moment. Bystanders were never cut, so theirs are never explained.
+fn unexplained(term: &Term, evidence: &Evidence, open: f64) -> f64 {
+    if !cuts_explain(evidence) {
+        return open;
+    }
+    if term.subject.as_deref() == Some("victims") {
+        return 0.0;
+    }
+    let bystanders = Term { subject: Some("bystanders".to_owned()), ..term.clone() };
+    let theirs = lookup::sibling(&evidence.report, &bystanders, &["ledger", "indeterminate"]);
+    theirs.map_or(open, |theirs| theirs.min(open))
+}
+
+/// Whether what is undecided about victims is our own doing: they were cut, ended in no other way, and nobody promised
+/// to deliver what they missed.
+fn cuts_explain(evidence: &Evidence) -> bool {
+    let connections = |key: &str| evidence.report.pointer(&format!("/groups/victims/connections/{key}"));
+    let unexpected = connections("dropped_unexpectedly").and_then(Value::as_u64);
+    let failed = connections("failed").and_then(Value::as_object);
+    let ended_otherwise = failed.is_some_and(|failed| failed.keys().any(|name| name.starts_with("open.")));
+    evidence.applied() > 0 && unexpected == Some(0) && !ended_otherwise && !evidence.promises_resume()
+}
