@@ -1,7 +1,7 @@
 //! The judgement against made-up reports: each way in which a selftest must fail.
 
 use super::super::matrix::{Honest, Matrix, Planted};
-use super::super::rows::stages;
+use super::super::stages::stages;
 use super::*;
 use crate::report::model::{ServerStats, StatCheck};
 use crate::verdict::{Outcome, exit_code};

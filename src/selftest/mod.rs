@@ -5,13 +5,14 @@
 //! special about these runs: scenario text, plan, session, report and verdict are those of any user's run. How often
 //! a defect struck is asked of the server itself, never taken from the plan or from the ledger.
 //!
-//! `rows` is the table of defects; `stage` runs one scenario of them; `truth` asks the server; `judge` compares;
+//! `stages` is the table of defects, in the words of `rows`; `stage` runs one scenario of them; `truth` asks the server; `judge` compares;
 //! `matrix` prints.
 
 mod judge;
 mod matrix;
 pub mod rows;
 pub mod stage;
+pub mod stages;
 mod truth;
 
 use std::path::PathBuf;
@@ -19,8 +20,9 @@ use std::path::PathBuf;
 pub use judge::{Finding, Line};
 pub use matrix::{Honest, Matrix, Planted};
 
-use self::rows::{Stage, stages};
+use self::rows::Stage;
 use self::stage::{Ran, Server, StageError};
+use self::stages::stages;
 use crate::clock;
 use crate::report::json;
 use crate::report::model::Report;

@@ -238,7 +238,7 @@ fn old_event() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::stages;
+    use super::super::stages::stages;
     use super::*;
 
     #[test]

@@ -76,6 +76,8 @@ pub(crate) enum Manner {
     NeverPongs,
     /// Delivers after the unsubscribe as before it.
     KeepsDelivering,
+    /// Both.
+    DeafToTheEnd,
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
     /// Acknowledges event n (from 0) and delivers it to nobody.
@@ -166,6 +168,11 @@ impl Server {
     /// The highest epoch of any event that has arrived.
     pub(crate) fn epoch(&self) -> u64 {
         self.hub.epoch.load(Relaxed)
+    }
+
+    /// Subscriptions whose operation id another one had had before.
+    pub(crate) fn reused_ids(&self) -> u64 {
+        self.hub.reused_ids.load(Relaxed)
     }
 
     /// From now on, acknowledges publishes and delivers nothing.

@@ -2,7 +2,7 @@
 //!
 //! Misbehaviour after the handshake starts at a subscribe, so that publishing connections stay unharmed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub(crate) struct Hub {
     subscriptions: Mutex<HashMap<String, Vec<Subscription>>>,
     pub(crate) published: AtomicU64,
     pub(crate) subscribed: AtomicU64,
+    /// Operation ids of subscriptions so far, and how often one came again.
+    ids: Mutex<HashSet<String>>,
+    pub(crate) reused_ids: AtomicU64,
     connections: AtomicU64,
     delivered: AtomicU64,
     /// Deliveries of events, wanted or done.
@@ -64,6 +67,9 @@ impl Hub {
 
     /// The first `deaf` subscriptions of all are counted and forgotten.
     fn subscribe(&self, channel: String, subscription: Subscription, deaf: u64) {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reused_ids.fetch_add(u64::from(!ids.insert(subscription.id.clone())), Relaxed);
+        drop(ids);
         if self.subscribed.fetch_add(1, Relaxed) >= deaf {
             self.subscriptions().entry(channel).or_default().push(subscription);
         }
@@ -250,8 +256,8 @@ impl Session {
         let variables = &message["payload"]["variables"];
         match message["type"].as_str() {
             Some("connection_init") => return self.init(socket).await,
-            Some("ping") if self.manner == Manner::NeverPongs => {}
-            Some("complete") if self.manner == Manner::KeepsDelivering => {}
+            Some("ping") if matches!(self.manner, Manner::NeverPongs | Manner::DeafToTheEnd) => {}
+            Some("complete") if matches!(self.manner, Manner::KeepsDelivering | Manner::DeafToTheEnd) => {}
             Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
