@@ -28,7 +28,7 @@ fn run(server: &Server) -> Finished {
 fn run_with(file: &str) -> Finished {
     Stressctl::run(&["--target", "bad", "--scenario", "fanout"])
         .scenarios(file)
-        .limit(Duration::from_secs(40))
+        .limit(Duration::from_secs(60))
         .finish()
 }
 
@@ -118,18 +118,33 @@ fn a_barrier_proves_that_the_very_last_event_was_lost() {
     }
 }
 
-/// What would have arrived before a barrier that never came, nobody knows.
+/// Its connections answer still, so nothing is stuck that might have come.
 #[test]
-fn without_barriers_the_last_events_are_undecided_and_so_is_the_run() {
-    let report = run(&Server::bad(Manner::GoesMute(40))).exits(3).report("fanout");
+fn a_server_that_delivers_nothing_any_more_has_lost_what_it_owes() {
+    let report = run(&Server::bad(Manner::GoesMute(40))).exits(1).report("fanout");
     assert_eq!(
         classes(&report),
         json!({
-            "obligations": OWED, "delivered": OWED - 40, "indeterminate": 40,
+            "obligations": OWED, "delivered": OWED - 40, "lost": 40, "lost_presumed": 40,
             "receipts": OWED - 40, "first_receipts": OWED - 40,
         })
     );
     assert_eq!(report["run"]["timed_out"], json!(["barrier"]));
+    gives_as_reason(&report, "the barrier deadline passed");
+}
+
+/// What is stuck in a connection that says nothing any more, nobody knows.
+#[test]
+fn behind_connections_that_are_frozen_nothing_is_decided() {
+    let server = Server::bad(Manner::Freezes(40));
+    let short = FANOUT.replace("confirm = \"2s\"", "confirm = \"2s\", operation = \"1s\"");
+    let report = run_with(&(short + &server.target())).exits(3).report("fanout");
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["lost"], &ledger["obligations"]), (&json!(0), &json!(OWED)));
+    let undecided = ledger["indeterminate"].as_u64().expect("a count");
+    assert!((20..=60).contains(&undecided), "{ledger}");
+    assert_eq!(ledger["delivered"], OWED - undecided);
+    assert_eq!(report["run"]["timed_out"], json!(["barrier", "unsubscribe"]));
     gives_as_reason(&report, "the barrier deadline passed");
     let examples = report["ledger"]["examples"].as_array().expect("a list");
     assert!(examples.iter().any(|one| one["rule"].as_str().is_some_and(|rule| rule.contains("barrier"))));

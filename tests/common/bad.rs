@@ -86,6 +86,8 @@ pub(crate) enum Manner {
     Loses(u64),
     /// From event n on, acknowledges everything and delivers nothing at all.
     GoesMute(u64),
+    /// From event n on, neither reads from nor writes to connections with subscriptions.
+    Freezes(u64),
     /// At event n, ends the connection that it came over, once, without a word; the event is gone.
     CutsPublisher(u64),
     /// The same, and loses the fifth event before that one.

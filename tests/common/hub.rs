@@ -47,6 +47,8 @@ pub(crate) struct Hub {
     pub(crate) epoch: AtomicU64,
     /// No connection is accepted any more.
     shut: AtomicBool,
+    /// Connections with subscriptions stand still.
+    frozen: AtomicBool,
     /// Accept and acknowledge publishes and deliver none.
     pub(crate) mute: AtomicBool,
 }
@@ -71,6 +73,10 @@ impl Hub {
         if self.subscribed.fetch_add(1, Relaxed) >= deaf {
             self.subscriptions().entry(channel).or_default().push(subscription);
         }
+    }
+
+    fn has_subscribed(&self, connection: u64) -> bool {
+        self.subscriptions().values().flatten().any(|s| s.connection == connection)
     }
 
     fn unsubscribe(&self, connection: u64, id: Option<&str>) {
@@ -219,6 +225,9 @@ impl Session {
         mut inbox: Receiver<String>,
     ) -> Result<(), Error> {
         loop {
+            if self.hub.frozen.load(Relaxed) && self.hub.has_subscribed(self.connection) {
+                std::future::pending::<()>().await;
+            }
             tokio::select! {
                 Some(delivery) = inbox.recv() => socket.send(Message::text(delivery)).await?,
                 message = socket.next() => match message {
@@ -294,6 +303,10 @@ impl Session {
                 Fate::Delivered
             }
             Manner::LosesAndCuts(n) if number + 5 == n => Fate::Lost,
+            Manner::Freezes(n) => {
+                self.hub.frozen.store(number >= n, Relaxed);
+                Fate::Delivered
+            }
             Manner::CutsPublisher(n) | Manner::LosesAndCuts(n) | Manner::Dawdles(n) if number == n => {
                 Fate::Cut
             }
