@@ -209,7 +209,7 @@ timeouts = { quiet = "1s", cool-down = "500ms" }
 fn slow() -> Stage {
     let rows = vec![
         Row::of("drop-when-slow", "")
-            .clients(8, 8, "")
+            .clients(12, 12, "")
             .asked(Asked::Some)
             .found([Found::Ledger("lost_proven")])
             .by("drop-when-slow.ledger.lost == 0"),
@@ -221,9 +221,9 @@ fn slow() -> Stage {
         one_channel: true,
         phases: &["main"],
         // All of them fit into the queue that the server has for one connection.
-        each: 3,
+        each: 5,
         rate: "unlimited",
-        payload: "8MiB",
+        payload: "6MiB",
         more: r#"
 timeouts = { quiet = "1s", cool-down = "500ms" }
 "#,
