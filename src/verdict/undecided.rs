@@ -44,7 +44,7 @@ fn given_up(class: &str, term: &Term, evidence: &Evidence) -> Option<String> {
         "lost" | "lost_proven" | "lost_presumed" if passed("barrier") => {
             Some("the barrier deadline passed, so the end of some streams was not proved".to_owned())
         }
-        "after_unsubscribe" | "strange" => unwatched(evidence),
+        "after_unsubscribe" | "strange" => unwatched(evidence).or_else(|| unanswered(term, evidence)),
         _ => None,
     }
 }
@@ -59,6 +59,19 @@ fn unwatched(evidence: &Evidence) -> Option<String> {
     }
     let finished = matches!(run.stop_reason.as_str(), "" | "completed");
     (!finished).then(|| "the run ended before it was watched what arrives after an unsubscribe".to_owned())
+}
+
+/// What arrives after an unsubscribe that was never answered may have been sent before the server read it.
+fn unanswered(term: &Term, evidence: &Evidence) -> Option<String> {
+    let failed = lookup::object(&evidence.report, term, &["connections", "failed"])?;
+    let of_it = failed.iter().filter(|(name, _)| name.starts_with("unsubscribe."));
+    let number: u64 = of_it.filter_map(|(_, number)| number.as_u64()).sum();
+    (number > 0).then(|| {
+        let number = human::count(number);
+        format!(
+            "on {number} connections the unsubscribe was not answered, so what arrives after it cannot be told"
+        )
+    })
 }
 
 /// Why it is not known who would have come back.

@@ -216,6 +216,13 @@ fn what_comes_after_an_unsubscribe_must_have_been_watched() {
             let expected = "the run ended before it was watched what arrives after an unsubscribe";
             assert_eq!(why(&zero(path), &report).as_deref(), Some(expected), "{path} {reason}");
         }
+        let silent = with(|r| {
+            r.connections.failed.insert("unsubscribe.timeout".to_owned(), 2);
+        });
+        let expected =
+            "on 2 connections the unsubscribe was not answered, so what arrives after it cannot be told";
+        assert_eq!(why(&zero(path), &silent).as_deref(), Some(expected), "{path}");
+        assert_eq!(verdict(&of_group("bystanders", zero(path)), &silent), pass(), "{path} of others");
     }
 }
 
