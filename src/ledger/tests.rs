@@ -256,6 +256,21 @@ fn a_second_membership_is_owed_nothing_of_the_time_before() {
 }
 
 #[test]
+fn what_was_in_flight_when_it_became_a_member_stays_unowed_in_every_incarnation() {
+    let mut story = Story::new();
+    story.publish(2);
+    story.ledger.confirm(0);
+    story.publish(1);
+    story.ledger.end(0, End::Died);
+    // Nothing was acknowledged by now.
+    story.ledger.subscribed(0);
+    story.receive([0]);
+    story.ledger.confirm(0);
+    story.receive([1, 2]);
+    assert_eq!(story.end(), [("delivered", 1), ("unowed", 2)]);
+}
+
+#[test]
 fn a_cut_excuses_what_it_may_have_cut_off_and_no_hole_before_something_later() {
     let story = |how, ordered| {
         let mut story = Story::live();
