@@ -8,7 +8,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use stressctl::ledger::audit::Config;
 use stressctl::ledger::book::{Book, Room};
 use stressctl::ledger::{
-    Found, GroupShape, Kind, Roster, ShardLedger, StreamId, Streams, SubscriptionShape, Token, find,
+    End, Found, GroupShape, Kind, Roster, ShardLedger, StreamId, Streams, SubscriptionShape, Token, find,
 };
 use stressctl::protocol::graphql_transport_ws::Dialect;
 use stressctl::scenarios::target::Operation;
@@ -70,8 +70,37 @@ fn book_reordering_50_per_mille(bencher: Bencher<'_, '_>) {
     record(bencher, &shuffled(50));
 }
 
+/// A book whose list of gaps turns into a bitmap with the next seq, and that seq: a million events of which one in 200
+/// was lost, then every other one.
+fn before_the_turn() -> (Book, Room, u64) {
+    let (mut book, mut room) = (Book::default(), Room::new(1 << 24));
+    (0..1_000_000).filter(|seq| seq % 200 != 7).for_each(|seq| _ = book.record(seq, &mut room));
+    for seq in (1_000_001..).step_by(2) {
+        let (earlier, left) = (book.clone(), room.left());
+        book.record(seq, &mut room);
+        if room.left() > left {
+            // The room of the list has been given back.
+            return (earlier, Room::new(left), seq);
+        }
+    }
+    unreachable!("gaps this dense are smaller as a bitmap")
+}
+
+#[divan::bench]
+fn book_list_turns_into_bitmap(bencher: Bencher<'_, '_>) {
+    let (book, room, seq) = before_the_turn();
+    bencher.with_inputs(|| (book.clone(), room)).bench_values(|(mut book, mut room)| {
+        black_box(book.record(black_box(seq), &mut room));
+        book
+    });
+}
+
 fn token(seq: u64) -> Token {
-    Token { run: 1, channel: 0, publisher: 0, epoch: 0, kind: Kind::Event, seq, due_ns: seq, sent_ns: seq }
+    token_of(0, 0, seq)
+}
+
+fn token_of(channel: u32, epoch: u32, seq: u64) -> Token {
+    Token { run: 1, channel, publisher: 0, epoch, kind: Kind::Event, seq, due_ns: seq, sent_ns: seq }
 }
 
 fn ledger(subscriptions: usize, channels: u32) -> (ShardLedger, Arc<Roster>) {
@@ -110,6 +139,27 @@ fn ledger_receive_in_order(bencher: Bencher<'_, '_>, fan_out: usize) {
                     ledger.count_receipt(sub, 0);
                     black_box(ledger.receive(sub, &found, seq + 9, 0));
                 }
+            }
+            ledger
+        });
+}
+
+/// The same once the publisher has connected again, which every receipt then looks at.
+#[divan::bench]
+fn ledger_receive_in_order_in_a_second_epoch(bencher: Bencher<'_, '_>) {
+    let streams = Streams::new(1, &[GroupShape { connections: 1 }]);
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(|| {
+            let (ledger, roster) = ledger(1, 1);
+            _ = roster.begin_epoch(&streams, 0);
+            (0..EVENTS).for_each(|_| _ = roster.publish(StreamId(0)));
+            ledger
+        })
+        .bench_values(|mut ledger| {
+            for seq in 0..EVENTS {
+                ledger.count_receipt(0, 0);
+                black_box(ledger.receive(0, &black_box(Found::Intact(token_of(0, 1, seq))), seq + 9, 0));
             }
             ledger
         });
@@ -171,7 +221,7 @@ fn publish_encode(bencher: Bencher<'_, '_>, size: usize) {
     });
 }
 
-/// Bytes on the heap for each of 1,000 subscriptions, one publisher connection.
+/// What a ledger takes on the heap: for each of 1,000 subscriptions of one channel, and for the events of a whole day.
 #[allow(clippy::print_stdout, reason = "a bench prints its figures")]
 fn report_memory() {
     for per_mille in [0, 1, 50, 500] {
@@ -188,6 +238,27 @@ fn report_memory() {
         let bytes = ledger.heap_bytes() / 1_000;
         println!("{bytes} bytes per subscription after 10,000 events, {per_mille} per mille lost");
     }
+    report_day();
+}
+
+/// 8.64 million events, 100 a second for a day, over 10,000 channels with a subscription each.
+#[allow(clippy::print_stdout, reason = "a bench prints its figures")]
+fn report_day() {
+    const CHANNELS: u32 = 10_000;
+    let (mut ledger, roster) = ledger(CHANNELS as usize, CHANNELS);
+    let clock = stressctl::clock::RunClock::start();
+    for seq in 0..864 {
+        for channel in 0..CHANNELS {
+            roster.publish(StreamId(channel));
+            ledger.count_receipt(channel as usize, 0);
+            ledger.receive(channel as usize, &Found::Intact(token_of(channel, 0, seq)), seq, 0);
+        }
+    }
+    let ns = clock.now_ns() as f64 / 8_640_000.0;
+    println!("8.64 million events over 10,000 subscriptions: {} bytes, {ns:.1} ns each", ledger.heap_bytes());
+    (0..CHANNELS as usize).for_each(|sub| _ = ledger.await_barriers(sub));
+    (0..CHANNELS as usize).for_each(|sub| ledger.end(sub, End::Unsubscribed));
+    println!("the same when all have been unsubscribed: {} bytes", ledger.heap_bytes());
 }
 
 /// What looking at both processes costs once a second, with 10,000 open files in each; both are this one here.

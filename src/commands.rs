@@ -156,6 +156,7 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
         let needs = Needs::of(plan, plan.target.url.is_none());
         let width = columns(io::stdout());
         let mut head = head(plan, width);
+        head.extend(outline(plan, width));
         for (id, why) in not_applicable(plan) {
             head.extend(hanging("  ", &format!("not applicable: {id}, {why}"), width));
         }
@@ -182,6 +183,18 @@ fn head(plan: &Plan, width: usize) -> Vec<String> {
         let why = if change.at_least { " (at-least)" } else { "" };
         let (from, to) = (human::count(change.from), human::count(change.to));
         lines.extend(hanging("  ", &format!("scaled {}: {from} → {to}{why}", change.key), width));
+    }
+    lines
+}
+
+/// The phases, and whom every fault hits.
+fn outline(plan: &Plan, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut say = |indent: &str, text: &str| lines.extend(hanging(indent, &harmless_text(text), width));
+    plan.timetable().iter().for_each(|line| say("  ", &format!("phase {line}")));
+    for (fault, victims) in plan.fault_details() {
+        say("  ", &format!("fault {fault}"));
+        victims.iter().for_each(|line| say("    ", line));
     }
     lines
 }
@@ -403,6 +416,9 @@ impl Done<'_> {
         let ids: Vec<_> = not_applicable(&plan).into_iter().map(|(id, _)| id).collect();
         if !ids.is_empty() {
             lines.extend(hanging("  ", &format!("not applicable: {}", ids.join(", ")), width));
+        }
+        for fault in plan.fault_lines() {
+            lines.extend(hanging("  ", &format!("fault {fault}"), width));
         }
         lines.extend(hanging("  ", &needs, width));
         lines.iter().for_each(|line| say(line));

@@ -4,7 +4,7 @@ mod common;
 
 use common::binary::{Finished, Stressctl};
 
-const CATALOGUE: [&str; 2] = ["10k-concurrent", "50k-cascade"];
+const CATALOGUE: [&str; 3] = ["10k-concurrent", "50k-cascade", "thundering-herd"];
 
 #[track_caller]
 fn prints(args: &[&str]) -> Finished {
@@ -44,6 +44,23 @@ fn plan_says_what_a_run_would_do_and_does_not() {
     assert!(scaled.contains("10,000") && scaled.contains("200"), "{scaled}");
     let stressctl = Stressctl::new(&["plan", "nope"]).finish();
     assert_eq!(stressctl.code(), Some(2));
+}
+
+#[test]
+fn plan_names_the_victims_before_anything_starts() {
+    let planned = |seed: &str| prints(&["plan", "thundering-herd", "--seed", seed]).stdout;
+    let one = planned("1");
+    for words in ["500 of 1,000 connections of clients are reset", "phase before, 0s to 5s", "reconnect"] {
+        assert!(one.contains(words), "no {words} in:\n{one}");
+    }
+    assert_eq!(one, planned("1"));
+    let digest = |text: &str| {
+        let from = text.find("digest ").expect("a digest of the victims");
+        text[from..].split_once(')').map(|(digest, _)| digest.to_owned())
+    };
+    assert_ne!(digest(&one), digest(&planned("2")));
+    let small = prints(&["plan", "thundering-herd", "--scale", "0.02"]).stdout;
+    assert!(small.contains("20 of 40 connections of clients"), "{small}");
 }
 
 #[test]

@@ -22,13 +22,13 @@ timeouts = { confirm = "2s", drain = "8s", quiet = "200ms", cool-down = "100ms",
 const OWED: u64 = 200;
 
 fn run(server: &Server) -> Finished {
-    run_with(FANOUT.to_owned() + &server.counted_target())
+    run_with(&(FANOUT.to_owned() + &server.counted_target()))
 }
 
-fn run_with(file: String) -> Finished {
+fn run_with(file: &str) -> Finished {
     Stressctl::run(&["--target", "bad", "--scenario", "fanout"])
-        .scenarios(&file)
-        .limit(Duration::from_secs(40))
+        .scenarios(file)
+        .limit(Duration::from_secs(60))
         .finish()
 }
 
@@ -78,7 +78,7 @@ fn a_request_without_an_answer_ends_an_epoch() {
     let server = Server::bad(Manner::Dawdles(20));
     let short = FANOUT.replace("confirm = \"2s\"", "confirm = \"2s\", operation = \"300ms\"");
     let short = short.replace("quiet = \"200ms\"", "quiet = \"1500ms\"");
-    let report = run_with(short + &server.http_target()).exits(1).report("fanout");
+    let report = run_with(&(short + &server.http_target())).exits(1).report("fanout");
     let published = &report["published"];
     assert_eq!((&published["sent"], &published["acked"]), (&json!(50), &json!(49)));
     assert_eq!((&published["unknown"], &report["errors"]["timeout"]), (&json!(1), &json!(1)));
@@ -118,19 +118,60 @@ fn a_barrier_proves_that_the_very_last_event_was_lost() {
     }
 }
 
-/// What would have arrived before a barrier that never came, nobody knows.
+/// Its connections answer still, so nothing is stuck that might have come.
 #[test]
-fn without_barriers_the_last_events_are_undecided_and_so_is_the_run() {
-    let report = run(&Server::bad(Manner::GoesMute(40))).exits(3).report("fanout");
+fn a_server_that_delivers_nothing_any_more_has_lost_what_it_owes() {
+    let report = run(&Server::bad(Manner::GoesMute(40))).exits(1).report("fanout");
     assert_eq!(
         classes(&report),
         json!({
-            "obligations": OWED, "delivered": OWED - 40, "indeterminate": 40,
+            "obligations": OWED, "delivered": OWED - 40, "lost": 40, "lost_presumed": 40,
             "receipts": OWED - 40, "first_receipts": OWED - 40,
         })
     );
     assert_eq!(report["run"]["timed_out"], json!(["barrier"]));
     gives_as_reason(&report, "the barrier deadline passed");
+}
+
+/// What is stuck in a connection that says nothing any more, nobody knows.
+#[test]
+fn behind_connections_that_are_frozen_nothing_is_decided() {
+    let server = Server::bad(Manner::Freezes(40));
+    let short = FANOUT.replace("confirm = \"2s\"", "confirm = \"2s\", operation = \"1s\"");
+    let report = run_with(&(short + &server.target())).exits(3).report("fanout");
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["lost"], &ledger["obligations"]), (&json!(0), &json!(OWED)));
+    let undecided = ledger["indeterminate"].as_u64().expect("a count");
+    assert!((20..=60).contains(&undecided), "{ledger}");
+    assert_eq!(ledger["delivered"], OWED - undecided);
+    assert_eq!(report["run"]["timed_out"], json!(["barrier", "unsubscribe"]));
+    gives_as_reason(&report, "the barrier deadline passed");
     let examples = report["ledger"]["examples"].as_array().expect("a list");
     assert!(examples.iter().any(|one| one["rule"].as_str().is_some_and(|rule| rule.contains("barrier"))));
+}
+
+/// The event that was lost has no later one in its epoch, and the barrier is of the next: nothing but time can tell.
+#[test]
+fn a_barrier_proves_nothing_of_an_earlier_epoch() {
+    let report = run(&Server::bad(Manner::LosesAndCuts(20))).exits(1).report("fanout");
+    let ledger = &report["ledger"];
+    assert_eq!((&ledger["lost_proven"], &ledger["lost_presumed"]), (&json!(0), &json!(4)));
+    // So it was waited for until the deadline of a delivery had passed in silence.
+    assert!(report["run"]["duration_s"].as_f64() > Some(3.0), "{}", report["run"]);
+    assert_eq!(report["run"]["timed_out"], json!([]));
+}
+
+/// Clients that try again and again are no reason to wait for a server that is gone for ever.
+#[test]
+fn a_target_that_died_is_lost_although_its_clients_would_come_back() {
+    let server = Server::mortal(100);
+    let again = FANOUT
+        .replace("connections = 20 }", "connections = 20, reconnect = { fixed = { wait = \"100ms\" } } }")
+        .replace("events = 50", "events = 500");
+    let finished = run_with(&(again + &server.target())).exits(1);
+    assert!(finished.elapsed < Duration::from_secs(15), "{:?}", finished.elapsed);
+    let report = finished.report("fanout");
+    assert_eq!(report["run"]["stop_reason"], "target-lost");
+    assert_eq!(report["connections"]["dropped_unexpectedly"], 20);
+    assert!(report["published"]["sent"].as_u64() < Some(500), "{}", report["published"]);
 }

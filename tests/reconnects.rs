@@ -294,3 +294,60 @@ fn unsubscribes_that_are_not_answered_are_given_up() {
     names += &victims(&result).failures;
     assert_eq!(names.by_name().into_iter().collect::<Vec<_>>(), [("unsubscribe.timeout".to_owned(), 40)]);
 }
+
+/// The server acknowledges their subscribes' publishes and delivers nothing any more.
+#[test]
+fn who_is_connected_and_not_proved_again_has_not_recovered() {
+    let server = Server::good();
+    let rig = Rig::set_up(&(HALF.to_owned() + &server.target()), server.address(), |_, paths| {
+        paths.endpoint.timeouts.confirm = Duration::from_millis(500);
+    });
+    server.mute();
+    rig.begin(1);
+    rig.wait("reconnects", |c, board| c.shards.away == VICTIMS && board.open.get() == 40);
+    assert_eq!(rig.board().active.get(), 40);
+    // They are on their way back until nothing of them is awaited any more.
+    rig.wait("end of patience", |c, _| c.shards.away == 0);
+    let counts = rig.fleet.counts().shards;
+    assert_eq!((counts.settled, counts.confirmed), (80, 80), "by first lives alone");
+    let result = rig.finish();
+    let hit = victims(&result);
+    assert_eq!((hit.reconnected, hit.recovered), (VICTIMS, 0));
+    assert_eq!(hit.failures.by_name().into_iter().collect::<Vec<_>>(), [("confirm.timeout".to_owned(), 40)]);
+    assert_eq!(result.latency.reconnect[cohort(0, true)].count(), 0);
+}
+
+#[test]
+fn no_life_uses_the_operation_ids_of_another() {
+    let server = Server::good();
+    let rig = Rig::set_up(&(HALF.to_owned() + &server.target()), server.address(), |plan, _| {
+        plan.faults[0].on = vec![(0, 40)];
+        plan.faults[0].phases = vec![0, 1];
+    });
+    for phase in [0, 1] {
+        rig.begin(phase);
+        let subscribed = 80 * (phase as u64 + 2);
+        rig.wait("return", |c, _| server.subscribed() == subscribed && c.shards.away == 0);
+    }
+    assert_eq!(server.reused_ids(), 0);
+    let result = rig.finish();
+    assert_eq!((victims(&result).cut, victims(&result).recovered), (80, 80));
+    assert_eq!(victims(&result).failures.total(), 0);
+}
+
+#[test]
+fn a_census_is_held_by_who_received_it_and_has_lived_since() {
+    let server = Reference::start();
+    let rig = Rig::set_up(HALF, server.address(), |plan, _| plan.faults[0].phases = vec![0, 1]);
+    rig.board().census.begin(1);
+    rig.fleet.publish(|o| o.census = 1);
+    rig.wait("census", |_, board| u64::from(board.census.held()) == 2 * CLIENTS);
+    for phase in [0, 1] {
+        rig.begin(phase);
+        let all = CLIENTS + OTHERS + VICTIMS * (phase as u64 + 1);
+        rig.wait("return", |c, _| c.shards.away == 0 && server.count("connections_total") == all);
+        let census = &rig.board().census;
+        assert_eq!((census.number(), u64::from(census.held())), (1, 2 * (CLIENTS - VICTIMS)));
+    }
+    rig.finish();
+}

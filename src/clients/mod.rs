@@ -18,6 +18,7 @@ mod link;
 mod live;
 mod opening;
 pub mod pace;
+mod presence;
 mod probes;
 pub mod publisher;
 mod receive;

@@ -22,11 +22,11 @@ use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
 use super::link;
+use super::presence::{Arrival, Presence};
 use super::probes::Probes;
 use super::source::{Events, PublishOrders, Source, What};
 use super::tally::Failures;
 use super::task::pass_on;
-use crate::clock::{self, Instant};
 use crate::ledger::StreamId;
 use crate::metrics::{LatencySet, thread_time};
 use crate::scenarios::plan::Plan;
@@ -125,23 +125,9 @@ pub(super) struct Desk {
     pub board: Arc<Board>,
     pub orders: Cell<PublishOrders>,
     pub result: RefCell<PublisherResult>,
-    pub seats: RefCell<Vec<SeatState>>,
+    pub seats: RefCell<Vec<Presence>>,
     /// Cancelled when closing is ordered: for connections that have not come so far as to follow orders.
     pub closing: CancellationToken,
-}
-
-/// What the thread knows of one connection.
-#[derive(Default)]
-pub(super) struct SeatState {
-    waker: Option<Waker>,
-    ready: bool,
-    lost: bool,
-    /// It has been ready before.
-    established: bool,
-    /// Since when it has been on its way back.
-    away: Option<Instant>,
-    /// The orders under which it last said that it is done.
-    done: Option<PublishOrders>,
 }
 
 /// One publishing connection's place.
@@ -196,7 +182,7 @@ async fn drive(
     let mut links = JoinSet::new();
     let mut helpers = JoinSet::new();
     for (seat, source) in seats(&plan) {
-        desk.seats.borrow_mut().push(SeatState::default());
+        desk.seats.borrow_mut().push(Presence::default());
         let desk = Rc::clone(&desk);
         match plan.http.clone() {
             Some(http) => links.spawn_local(http_link::run(desk, seat, source, http)),
@@ -264,10 +250,11 @@ impl Desk {
         let seats = self.seats.borrow();
         let orders = self.orders.get();
         let mut out = snapshot.lock().expect("nobody panics while holding a snapshot");
-        out.ready = seats.iter().filter(|s| s.ready && !s.lost).count() as u32;
-        out.lost = seats.iter().filter(|s| s.lost).count() as u32;
-        out.away = seats.iter().filter(|s| s.away.is_some() && !s.lost).count() as u32;
-        out.busy = seats.iter().filter(|s| !s.lost && s.done != Some(orders)).count() as u32;
+        let count = |is: &dyn Fn(&Presence) -> bool| seats.iter().filter(|s| is(s)).count() as u32;
+        out.ready = count(&Presence::is_ready);
+        out.lost = count(&Presence::is_lost);
+        out.away = count(&Presence::is_away);
+        out.busy = count(&|seat| seat.is_busy(orders));
         out.orders = orders;
         out.cpu = thread_time();
     }
@@ -277,7 +264,7 @@ impl Desk {
     pub(super) fn follow(&self, seat: PublisherSeat, is_done: bool, waker: &Waker) {
         let state = &mut self.seats.borrow_mut()[seat.index];
         if is_done {
-            state.done = Some(self.orders.get());
+            state.done(self.orders.get());
         }
         if !state.waker.as_ref().is_some_and(|w| w.will_wake(waker)) {
             state.waker = Some(waker.clone());
@@ -307,30 +294,19 @@ impl Desk {
 
     /// Books an attempt to connect; one that is to replace an established connection is not an attempt of the load.
     pub(super) fn attempted(&self, seat: PublisherSeat) {
-        let is_first = !self.seats.borrow()[seat.index].established;
+        let is_first = !self.seats.borrow()[seat.index].is_established();
         self.result.borrow_mut().links[seat.group].attempted += u64::from(is_first);
     }
 
     /// Books a connection that can publish from now on.
     pub(super) fn ready(&self, seat: PublisherSeat) {
-        let state = &mut self.seats.borrow_mut()[seat.index];
+        let arrival = self.seats.borrow_mut()[seat.index].arrive();
         let link = &mut self.result.borrow_mut().links[seat.group];
-        if state.ready {
-            // Replaced before anyone missed it.
-            return;
+        match arrival {
+            Arrival::First => link.established += 1,
+            Arrival::Again => link.reconnected += 1,
+            Arrival::Replaced => {}
         }
-        if state.established {
-            link.reconnected += 1;
-        } else {
-            link.established += 1;
-        }
-        *state = SeatState {
-            ready: true,
-            established: true,
-            waker: state.waker.take(),
-            done: state.done,
-            ..SeatState::default()
-        };
     }
 
     /// Books a failure that the connection survives.
@@ -339,20 +315,15 @@ impl Desk {
     }
 
     /// Books the end of a connection that should have gone on, or an attempt to connect that failed; whether it is
-    /// tried again. What was never connected is not, nor what has been away for as long as reconnects may take: a
-    /// target that takes no publishers would be waited for until the phase is given up.
+    /// tried again.
     pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal, never_gives_up: bool) -> bool {
-        let mut seats = self.seats.borrow_mut();
-        let state = &mut seats[seat.index];
-        let was_ready = std::mem::replace(&mut state.ready, false);
-        let since = *state.away.get_or_insert_with(clock::now);
-        let in_time = state.established && since.elapsed() < self.endpoint.timeouts.settle;
-        state.lost = !in_time || never_gives_up;
+        let settle = self.endpoint.timeouts.settle;
+        let loss = self.seats.borrow_mut()[seat.index].lose(settle, never_gives_up);
         let mut result = self.result.borrow_mut();
         let link = &mut result.links[seat.group];
-        link.lost += u64::from(was_ready);
+        link.lost += u64::from(loss.was_ready);
         link.failures.add(refusal.failure, &refusal.text);
-        in_time || never_gives_up
+        loss.again
     }
 
     /// Books an event that is handed to the socket.

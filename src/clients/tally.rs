@@ -62,17 +62,22 @@ impl AddAssign<&Self> for Failures {
 }
 
 /// Counts of one cohort: the victims of a group of subscribers, or its bystanders.
+///
+/// Connections and subscriptions of the plan count once each, however often their clients come back: `attempted` and
+/// `established` count first connections, `requested` and `confirmed` subscriptions that were asked for and proved at
+/// least once. So established / attempted and confirmed / requested are shares of the plan. Returns have counts of
+/// their own; how a connection ends is counted for every one.
 #[derive(Debug, Clone, Default)]
 pub struct GroupTally {
-    /// Connections started.
+    /// First connections started.
     pub attempted: u64,
-    /// Connections that got `connection_ack`.
+    /// Of those, the ones that got `connection_ack`.
     pub established: u64,
-    /// Closed because the run was over.
+    /// Closed because the run was over, or cut by a fault of ours.
     pub dropped_by_plan: u64,
     /// Ended otherwise after they were established.
     pub dropped_unexpectedly: u64,
-    /// Attempts, connections and operations that failed, by name.
+    /// Attempts, connections and operations that failed, by name; attempts to come back among them.
     pub failures: Failures,
     /// Attempts to connect again that failed, by name; not among `failures`, because what a fault of ours brings about
     /// is no error rate of the server.
@@ -83,11 +88,11 @@ pub struct GroupTally {
     pub reconnected: u64,
     /// Of those, the ones whose subscriptions were all proved again.
     pub recovered: u64,
-    /// Attempts given up because the run was stopped.
+    /// First attempts given up because the run was stopped.
     pub cancelled: u64,
     /// Subscriptions asked for.
     pub requested: u64,
-    /// Subscriptions proved.
+    /// Subscriptions proved at least once.
     pub confirmed: u64,
     /// Probes and censuses received.
     pub probes_delivered: u64,

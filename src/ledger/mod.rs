@@ -13,8 +13,12 @@ pub mod counts;
 mod lives;
 mod receive;
 pub mod roster;
+#[cfg(test)]
+mod slip;
 pub mod streams;
 pub mod sums;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 pub use audit::{Config, End, Receipt, ShardLedger, SubscriptionShape};

@@ -110,7 +110,7 @@ impl ShardLedger {
             Some(Arrival::Here) if late => counts.add(Class::Late),
             Some(Arrival::Here) => counts.add(Class::Delivered),
             Some(Arrival::Later) => counts.add(Class::Recovered),
-            None => counts.unowed += 1,
+            None => counts.add_unowed(),
         }
         Receipt::First { reordered, late, owed: arrival.is_some() }
     }

@@ -32,7 +32,7 @@ impl Delivered {
 /// its victims; [`LatencySet::slice`] puts any selection of them together again.
 #[derive(Debug, Clone)]
 pub struct LatencySet {
-    /// Start of TCP connect until the protocol's acknowledgement.
+    /// Start of TCP connect until the protocol's acknowledgement, of first connections; so the four after it.
     pub connect: Recorder,
     /// TCP handshake.
     pub tcp: Recorder,
@@ -42,7 +42,7 @@ pub struct LatencySet {
     pub upgrade: Recorder,
     /// The protocol's own greeting.
     pub init: Recorder,
-    /// Subscribe flushed until the first probe was received.
+    /// Subscribe flushed until the first probe was received, once for every subscription.
     pub subscribe: Recorder,
     /// Publish sent until acknowledged.
     pub publish_ack: Recorder,

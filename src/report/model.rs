@@ -326,7 +326,8 @@ pub struct Ledger {
     pub damaged: u64,
     /// Published while the subscription had no live incarnation.
     pub missed_disconnected: u64,
-    /// Cannot be decided: in flight when a subscription ended or came back, or its barrier was given up.
+    /// Cannot be decided: in flight when a subscription ended or came back, or its barrier was given
+    /// up and its connection silent.
     pub indeterminate: u64,
     /// The publish was never acknowledged.
     pub unknown_publish: u64,

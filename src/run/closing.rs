@@ -17,7 +17,7 @@ use crate::metrics::server_stats::{Moment, ServerCounts};
 
 /// After an interruption everything in flight has this long to arrive, and who is away to come back.
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
-/// How long all connections together may take to unsubscribe, to be watched after that, and to close.
+/// How long all connections together may take to be watched after their unsubscribes, and to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How long is watched for what must not arrive, once the last census is acknowledged.
 const WATCH: Duration = Duration::from_millis(500);
@@ -167,10 +167,12 @@ impl Conductor<'_, '_> {
         self.fleet.order(|o| o.course = Course::Unsubscribe);
         let board = self.fleet.board_shared();
         let mut answered = Steady::default();
-        let done = |c: &FleetCounts| answered.holds(board.active.get() == 0 && c.shards.unanswered == 0);
-        let waited = self.watch.until_even_stopping(&self.fleet, CLOSE_WITHIN, done).await;
-        if waited == Waited::TimedOut && !self.watch.stop.is_stopping() {
+        let mut done = |c: &FleetCounts| answered.holds(board.active.get() == 0 && c.shards.unanswered == 0);
+        let limit = self.plan.timeouts.operation;
+        if self.watch.until_even_stopping(&self.fleet, limit, &mut done).await == Waited::TimedOut {
             self.watch.give_up("unsubscribe");
+            // The shards give up as well, and book for each connection that it did not answer.
+            self.watch.until_even_stopping(&self.fleet, SLACK, done).await;
         }
     }
 

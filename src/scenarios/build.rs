@@ -259,7 +259,7 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
                 let finding = Finding::error(place.span.clone(), message);
                 let finding = match plan.first_cut() {
                     Some(phase) if unpredicted.contains("ledger.") => finding.note(format!(
-                        "what connections are owed and get that are cut is not known beforehand, from `{}` on",
+                        "from `{}` on connections are cut, and how much they get is not known beforehand",
                         plan.phases[phase].name
                     )),
                     _ => finding,
@@ -354,8 +354,13 @@ fn nobody(plan: &Plan, term: &Term) -> bool {
     if term.subject.as_deref() != Some("bystanders") {
         return false;
     }
-    let schedule = plan.schedule();
-    (0..plan.subscriber_connections()).all(|connection| schedule.is_victim(connection))
+    // Draws of one group are disjoint, so their counts add up to all of it or not.
+    let hit =
+        |group: usize| plan.faults.iter().flat_map(|f| &f.on).filter(move |on| on.0 == group).map(|on| on.1);
+    let entirely = |(index, group): (usize, &SubscriberGroup)| {
+        hit(index).any(|count| count == group.connections) || hit(index).sum::<u32>() == group.connections
+    };
+    plan.subscribers.iter().enumerate().all(entirely)
 }
 
 /// Planned samples of a percentile and how many it needs, where there are too few.

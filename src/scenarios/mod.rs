@@ -9,6 +9,7 @@ mod faults;
 mod file;
 mod full;
 mod not_yet;
+mod outline;
 mod overrides;
 mod parse;
 pub mod plan;

@@ -250,3 +250,7 @@ impl PhaseCounts {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "predict_tests.rs"]
+mod tests;

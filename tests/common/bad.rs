@@ -76,18 +76,33 @@ pub(crate) enum Manner {
     NeverPongs,
     /// Delivers after the unsubscribe as before it.
     KeepsDelivering,
+    /// Both.
+    DeafToTheEnd,
+    /// Sends a pong that nobody asked for with every subscription, and delivers after the unsubscribe.
+    Chatty,
     /// Says in its statistics that it has one connection more than it has.
     Miscounts,
     /// Acknowledges event n (from 0) and delivers it to nobody.
     Loses(u64),
     /// From event n on, acknowledges everything and delivers nothing at all.
     GoesMute(u64),
+    /// From event n on, neither reads from nor writes to connections with subscriptions.
+    Freezes(u64),
     /// At event n, ends the connection that it came over, once, without a word; the event is gone.
     CutsPublisher(u64),
-    /// The same, and refuses every connection after that.
+    /// The same, and loses the fifth event before that one.
+    LosesAndCuts(u64),
+    /// The same as [`Self::CutsPublisher`], and refuses every connection after that.
     ShutsOut(u64),
     /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
     Dawdles(u64),
+}
+
+impl Manner {
+    /// Does not hear an unsubscribe.
+    pub(crate) fn is_deaf(self) -> bool {
+        matches!(self, Self::KeepsDelivering | Self::DeafToTheEnd | Self::Chatty)
+    }
 }
 
 /// A running server.
@@ -162,6 +177,11 @@ impl Server {
     /// The highest epoch of any event that has arrived.
     pub(crate) fn epoch(&self) -> u64 {
         self.hub.epoch.load(Relaxed)
+    }
+
+    /// Subscriptions whose operation id another one had had before.
+    pub(crate) fn reused_ids(&self) -> u64 {
+        self.hub.reused_ids.load(Relaxed)
     }
 
     /// From now on, acknowledges publishes and delivers nothing.

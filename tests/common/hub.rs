@@ -2,7 +2,7 @@
 //!
 //! Misbehaviour after the handshake starts at a subscribe, so that publishing connections stay unharmed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,6 +34,9 @@ pub(crate) struct Hub {
     subscriptions: Mutex<HashMap<String, Vec<Subscription>>>,
     pub(crate) published: AtomicU64,
     pub(crate) subscribed: AtomicU64,
+    /// Operation ids of subscriptions so far, and how often one came again.
+    ids: Mutex<HashSet<String>>,
+    pub(crate) reused_ids: AtomicU64,
     connections: AtomicU64,
     delivered: AtomicU64,
     /// Deliveries of events, wanted or done.
@@ -44,6 +47,8 @@ pub(crate) struct Hub {
     pub(crate) epoch: AtomicU64,
     /// No connection is accepted any more.
     shut: AtomicBool,
+    /// Connections with subscriptions stand still.
+    frozen: AtomicBool,
     /// Accept and acknowledge publishes and deliver none.
     pub(crate) mute: AtomicBool,
 }
@@ -62,9 +67,16 @@ impl Hub {
 
     /// The first `deaf` subscriptions of all are counted and forgotten.
     fn subscribe(&self, channel: String, subscription: Subscription, deaf: u64) {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        self.reused_ids.fetch_add(u64::from(!ids.insert(subscription.id.clone())), Relaxed);
+        drop(ids);
         if self.subscribed.fetch_add(1, Relaxed) >= deaf {
             self.subscriptions().entry(channel).or_default().push(subscription);
         }
+    }
+
+    fn has_subscribed(&self, connection: u64) -> bool {
+        self.subscriptions().values().flatten().any(|s| s.connection == connection)
     }
 
     fn unsubscribe(&self, connection: u64, id: Option<&str>) {
@@ -213,6 +225,9 @@ impl Session {
         mut inbox: Receiver<String>,
     ) -> Result<(), Error> {
         loop {
+            if self.hub.frozen.load(Relaxed) && self.hub.has_subscribed(self.connection) {
+                std::future::pending::<()>().await;
+            }
             tokio::select! {
                 Some(delivery) = inbox.recv() => socket.send(Message::text(delivery)).await?,
                 message = socket.next() => match message {
@@ -241,8 +256,8 @@ impl Session {
         let variables = &message["payload"]["variables"];
         match message["type"].as_str() {
             Some("connection_init") => return self.init(socket).await,
-            Some("ping") if self.manner == Manner::NeverPongs => {}
-            Some("complete") if self.manner == Manner::KeepsDelivering => {}
+            Some("ping") if matches!(self.manner, Manner::NeverPongs | Manner::DeafToTheEnd) => {}
+            Some("complete") if self.manner.is_deaf() => {}
             Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
@@ -287,7 +302,14 @@ impl Session {
                 self.hub.mute.store(number >= n, Relaxed);
                 Fate::Delivered
             }
-            Manner::CutsPublisher(n) | Manner::Dawdles(n) if number == n => Fate::Cut,
+            Manner::LosesAndCuts(n) if number + 5 == n => Fate::Lost,
+            Manner::Freezes(n) => {
+                self.hub.frozen.store(number >= n, Relaxed);
+                Fate::Delivered
+            }
+            Manner::CutsPublisher(n) | Manner::LosesAndCuts(n) | Manner::Dawdles(n) if number == n => {
+                Fate::Cut
+            }
             Manner::ShutsOut(n) if number == n => {
                 self.hub.shut.store(true, Relaxed);
                 Fate::Cut
@@ -320,6 +342,7 @@ impl Session {
     /// What follows a subscription.
     async fn subscribed(&self, socket: &mut Socket) -> Result<Next, Error> {
         match self.manner {
+            Manner::Chatty => say(socket, &json!({ "type": "pong" })).await?,
             Manner::ClosesOpen { code, reason } => return close(socket, code, reason).await,
             Manner::KeepsTcp(code) => {
                 let [high, low] = code.to_be_bytes();

@@ -31,7 +31,7 @@ pub(crate) struct Reference {
 impl Reference {
     pub(crate) fn start() -> Self {
         let stop = CancellationToken::new();
-        let (stopped, (tell, told)) = (stop.clone(), std::sync::mpsc::channel());
+        let (stopped, (tell, told)) = (stop.clone(), std::sync::mpsc::sync_channel(1));
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {

@@ -46,9 +46,11 @@ fn aims(full: &Full, fault: &FullFault, cuts: Cuts<'_>, findings: &mut Vec<Findi
             findings.push(error(format!("`{name}` is listed twice")));
         } else if full.publishers.iter().any(|g| g.name == *name) {
             findings.push(error(not_yet::ON_PUBLISHERS.to_owned()));
+        } else if groups().any(|known| known == name) || cuts.touch(&format!("subscribers.{name}")) {
+            continue;
         } else if full.faults.iter().any(|f| f.name == *name) {
             findings.push(error(not_yet::ON_VICTIMS.to_owned()));
-        } else if groups().all(|known| known != name) && !cuts.touch(&format!("subscribers.{name}")) {
+        } else {
             findings.push(error(format!("there is no group `{name}`")).allowed(name, groups()));
         }
     }

@@ -1,0 +1,209 @@
+//! What a plan will do, in words: the phase timetable, every fault with its victims, what is predicted.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::plan::{Fault, FaultKind, Plan, Reconnect, Stagger, Terminate};
+use super::units::{show_count, show_duration};
+use crate::inject::Schedule;
+
+/// How many victims are named.
+const NAMED: usize = 6;
+
+impl Plan {
+    /// One line for each phase: when it is and what is published in it.
+    #[must_use]
+    pub fn timetable(&self) -> Vec<String> {
+        let predicted = self.predict();
+        let mut begin = Some(Duration::ZERO);
+        let mut lines = Vec::new();
+        for phase in &self.phases {
+            let when = match (begin, phase.length) {
+                (Some(from), Some(length)) => {
+                    format!("{} to {} after set-up", show(from), show(from + length))
+                }
+                (Some(from), None) => format!("from {} after set-up until its events are sent", show(from)),
+                (None, Some(length)) => format!("for {}", show(length)),
+                (None, None) => "until its events are sent".to_owned(),
+            };
+            let mut line = format!("{}, {when}", phase.name);
+            let known = |metric: &str| {
+                let value = predicted.get(&format!("{metric} in {}", phase.name))?;
+                Some(show_count(*value as u64))
+            };
+            if let Some(events) = known("published.attempted") {
+                let _ = write!(line, ": {events} events");
+                let _ = match (known("ledger.obligations"), known("bystanders.ledger.obligations")) {
+                    (Some(all), Some(some)) => {
+                        write!(line, ", {all} deliveries owed ({some} to bystanders)")
+                    }
+                    (Some(all), None) => write!(line, ", {all} deliveries owed"),
+                    (None, Some(some)) => write!(line, ", {some} deliveries owed to bystanders"),
+                    (None, None) => Ok(()),
+                };
+                line.push_str(if self.rounds > 1 { ", in each round" } else { "" });
+            }
+            lines.push(line);
+            begin = begin.zip(phase.length).map(|(from, length)| from + length);
+        }
+        lines
+    }
+
+    /// One line for each fault: what it does to how many, and when.
+    #[must_use]
+    pub fn fault_lines(&self) -> Vec<String> {
+        self.faults.iter().map(|fault| self.fault_line(fault)).collect()
+    }
+
+    /// The same, each followed by the victims that the seed has drawn.
+    #[must_use]
+    pub fn fault_details(&self) -> Vec<(String, Vec<String>)> {
+        let schedule = Schedule::of(self);
+        let details = |(index, fault)| (self.fault_line(fault), self.victims(&schedule, index, fault));
+        self.faults.iter().enumerate().map(details).collect()
+    }
+
+    fn fault_line(&self, fault: &Fault) -> String {
+        let FaultKind::Terminate(how) = fault.kind;
+        let how = match how {
+            Terminate::Reset => "reset".to_owned(),
+            Terminate::Fin => "closed with FIN".to_owned(),
+            Terminate::WsClose(code) => format!("closed with close code {code}"),
+        };
+        let on = fault.on.iter().map(|(group, count)| {
+            let group = &self.subscribers[*group];
+            let (count, all) = (show_count((*count).into()), show_count(group.connections.into()));
+            format!("{count} of {all} connections of {}", group.name)
+        });
+        let phases: Vec<&str> = fault.phases.iter().map(|phase| self.phases[*phase].name.as_str()).collect();
+        let begin = format!("the begin of {}", phases.join(" and "));
+        let (at, from) = match fault.start {
+            Duration::ZERO => (format!("at {begin}"), begin),
+            start => (format!("{} after {begin}", show(start)), format!("{} after {begin}", show(start))),
+        };
+        let when = match fault.stagger {
+            Stagger::Together => format!("all {at}"),
+            Stagger::Linear(over) => format!("evenly over {} from {from}", show(over)),
+            Stagger::Poisson(over) => format!("at random over {} from {from}", show(over)),
+        };
+        let on: Vec<String> = on.collect();
+        format!("{}: {} are {how}, {when}", fault.name, on.join(" and "))
+    }
+
+    /// Per group, the first victims by index within it, a digest of all, and what they do then.
+    fn victims(&self, schedule: &Schedule, index: usize, fault: &Fault) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (group, _) in &fault.on {
+            let first: u32 = self.subscribers[..*group].iter().map(|g| g.connections).sum();
+            let group = &self.subscribers[*group];
+            let seats = first..first + group.connections;
+            let mut victims: Vec<u32> = schedule
+                .cuts()
+                .iter()
+                .filter(|cut| cut.fault == index && seats.contains(&cut.connection))
+                .map(|cut| cut.connection - first)
+                .collect();
+            // Once for each phase.
+            victims.dedup();
+            let bytes: Vec<u8> = victims.iter().flat_map(|victim| victim.to_le_bytes()).collect();
+            let digest = xxhash_rust::xxh3::xxh3_64(&bytes);
+            let named: Vec<String> = victims.iter().take(NAMED).map(u32::to_string).collect();
+            let more = if victims.len() > NAMED { ", …" } else { "" };
+            let then = reconnects(group.reconnect);
+            lines.push(format!("{} {}{more} (digest {digest:016x}); {then}", group.name, named.join(", ")));
+        }
+        lines
+    }
+}
+
+fn reconnects(policy: Reconnect) -> String {
+    match policy {
+        Reconnect::None => "they do not reconnect".to_owned(),
+        Reconnect::Immediate => "they reconnect at once".to_owned(),
+        Reconnect::Fixed(wait) => format!("they wait {} and reconnect", show(wait)),
+        Reconnect::Exponential { first, cap, jitter } => {
+            let random = if jitter { "a random time up to " } else { "" };
+            format!("they wait {random}{} and reconnect, then twice as long up to {}", show(first), show(cap))
+        }
+    }
+}
+
+fn show(duration: Duration) -> String {
+    show_duration(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::scenarios::catalogue::{Catalogue, Options};
+    use crate::scenarios::plan::Plan;
+
+    const FILE: &str = r#"[scenarios.a]
+about = "x"
+rounds = 2
+time-scale = 2
+channels = 10
+phases = [{ name = "calm" }, { name = "storm", for = "20s" }, { name = "end" }]
+subscribers.clients = { connections = 100, reconnect = { exponential = { first = "100ms", cap = "5s" } } }
+subscribers.others = { connections = 10 }
+publishers.feed = { rate = "10/s", events = 100 }
+reached.all = "faults.cut.applied / predicted == 100%"
+expect.few-errors = "off"
+
+[scenarios.a.faults.cut]
+on = ["clients", "others"]
+fraction = "25%"
+phase = ["storm"]
+start = "2s"
+stagger = { poisson = "8s" }
+terminate = { how = "ws-close", code = 1001 }
+
+[scenarios.a.faults.all]
+on = "others"
+phase = "end"
+terminate = { how = "fin" }
+"#;
+
+    fn plan(seed: u64) -> Plan {
+        let options = Options { seed: Some(seed), ..Options::default() };
+        Catalogue::from_text(Some(("a.toml", FILE))).unwrap().plan(&["a"], &options).unwrap().plans.remove(0)
+    }
+
+    #[test]
+    fn the_timetable_says_what_is_known() {
+        assert_eq!(
+            plan(1).timetable(),
+            [
+                "calm, from 0s after set-up until its events are sent: 100 events, 1,100 deliveries owed (750 to bystanders), in each round",
+                "storm, for 10s: 100 events, 750 deliveries owed to bystanders, in each round",
+                "end, until its events are sent: 100 events, 750 deliveries owed to bystanders, in each round",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_fault_is_told_with_its_victims() {
+        let details = plan(1).fault_details();
+        assert_eq!(
+            details[0].0,
+            "cut: 25 of 100 connections of clients and 3 of 10 connections of others are closed with close code 1001, \
+             at random over 4s from 1s after the begin of storm"
+        );
+        assert_eq!(
+            details[1].0,
+            "all: 10 of 10 connections of others are closed with FIN, all at the begin of end"
+        );
+        let [clients, others] = details[0].1.as_slice() else { panic!("{details:?}") };
+        assert!(clients.starts_with("clients ") && clients.contains(", … (digest "), "{clients}");
+        assert!(
+            clients
+                .ends_with("they wait a random time up to 100ms and reconnect, then twice as long up to 5s"),
+            "{clients}"
+        );
+        assert!(others.starts_with("others ") && others.ends_with("they do not reconnect"), "{others}");
+        assert!(details[1].1[0].starts_with("others 0, 1, 2, 3, 4, 5, … (digest "));
+        // Whoever notes the digest knows whether another run hits the same.
+        let digest = |seed| plan(seed).fault_details()[0].1[0].clone();
+        assert_eq!(digest(1), digest(1));
+        assert_ne!(digest(1), digest(2));
+    }
+}
