@@ -192,8 +192,6 @@ fn figure(found: Found, row: &Row, report: &Report, truth: &Truth, wrong: &mut V
             }
             (truth.planted, u64::from(off == by))
         }
-        // The condition is the one place where it shows; whether it does is judged apart.
-        Found::Verdict => (truth.planted, truth.planted),
     };
     Finding { class: found.name().to_owned(), expected, found: number }
 }

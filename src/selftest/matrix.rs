@@ -195,7 +195,11 @@ impl Page {
         let expected = if unseen { "not appl." } else { word(line.expected_verdict) };
         let verdict = word(line.verdict);
         match line.found.split_first() {
-            None => self.row([&line.defect, &planted, "0", "–", expected, verdict, &end]),
+            None => {
+                let told_by_verdict = !unseen && line.planted > 0;
+                let (found, class) = if told_by_verdict { ("–", "its condition") } else { ("0", "–") };
+                self.row([&line.defect, &planted, found, class, expected, verdict, &end]);
+            }
             Some((first, more)) => {
                 let found = first.found.to_string();
                 self.row([&line.defect, &planted, &found, &first.class, expected, verdict, &end]);

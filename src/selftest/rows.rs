@@ -46,7 +46,7 @@ pub struct Row {
     pub group: Option<Group>,
     /// How often the server must say that it struck.
     pub asked: Asked,
-    /// Where it must be found, and nowhere else.
+    /// Where it must be found, and nowhere else; empty where its condition alone tells.
     pub found: Vec<Found>,
     /// Classes that the scenario itself leads to: a client that is away misses something.
     pub usual: &'static [&'static str],
@@ -97,8 +97,6 @@ pub enum Found {
     Surplus(&'static str),
     /// The server's own figure of this name is off by exactly this much.
     Off(&'static str, i64),
-    /// The condition alone tells.
-    Verdict,
 }
 
 impl Found {
@@ -110,7 +108,6 @@ impl Found {
             Self::Dropped => "dropped_unexpectedly",
             Self::Unacknowledged => "published.unknown",
             Self::Failed(name) | Self::Surplus(name) | Self::Off(name, _) => name,
-            Self::Verdict => "expectation",
         }
     }
 }
