@@ -160,6 +160,9 @@ impl Conductor<'_, '_> {
             return false;
         }
         self.fleet.order(|o| o.quiet_passed = true);
+        if !stopping {
+            self.read_gauges(Moment::Quiet).await;
+        }
         true
     }
 

@@ -284,7 +284,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let server = self.scrape().await;
         let board = self.fleet.board();
         let (connections, subscriptions) = match moment {
-            Moment::Census => (board.open.get() + publishers, board.active.get()),
+            Moment::Census | Moment::Quiet => (board.open.get() + publishers, board.active.get()),
             Moment::AfterClose => (0, 0),
         };
         self.gauges.push(Gauges {

@@ -261,6 +261,11 @@ impl Page {
             (runs, 0) => format!("the honest server raised no alarm in {runs} runs"),
             (runs, alarmed) => format!("the honest server raised an alarm in {alarmed} of {runs} runs"),
         };
+        let strays: usize = matrix.stages.iter().map(|stage| stage.strays.len()).sum();
+        let strays = match strays {
+            0 => String::new(),
+            n => format!(", but {n} more findings that nothing was planted for"),
+        };
         let stopped = if matrix.interrupted { "Stopped before the end. " } else { "" };
         let conclusion = match matrix.outcome() {
             Outcome::Passed => " On this machine, a pass means something.",
@@ -269,7 +274,8 @@ impl Page {
             _ => "",
         };
         self.line("");
-        let text = format!("{stopped}{found}, and {honest} ({:.0} s).{conclusion}", matrix.duration_s);
+        let text =
+            format!("{stopped}{found}{strays}, and {honest} ({:.0} s).{conclusion}", matrix.duration_s);
         self.wrapped("", &text);
     }
 }

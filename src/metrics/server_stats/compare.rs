@@ -15,6 +15,8 @@ const COUNTER_TOLERANCE: f64 = 0.01;
 pub enum Moment {
     /// Right after a census.
     Census,
+    /// After the quiet period: everyone who was away is back, and nothing is on its way.
+    Quiet,
     /// After the last close.
     AfterClose,
 }
@@ -23,6 +25,7 @@ impl Moment {
     const fn text(self) -> &'static str {
         match self {
             Self::Census => "at census",
+            Self::Quiet => "when quiet",
             Self::AfterClose => "after close",
         }
     }
