@@ -224,7 +224,7 @@ mod tests {
 
     /// One subscription that is confirmed and owed ten events, of which these arrive.
     fn ledger(arrive: &[u64], gaps_max_bytes: usize) -> (ShardLedger, u64) {
-        let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
+        let streams = Arc::new(Streams::new(2, &[GroupShape { connections: 2 }]));
         let roster = Arc::new(Roster::new(&streams));
         let config = Config {
             run: 1,
@@ -236,14 +236,14 @@ mod tests {
             gaps_max_bytes,
             first_subscription: 100,
         };
-        let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 0, group: 0 }]);
+        let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 1, group: 0 }]);
         ledger.confirm(0);
-        let obligations = (0..10).map(|_| roster.publish(StreamId(0)).obligations).sum();
+        let obligations = (0..10).map(|_| roster.publish(StreamId(1)).obligations).sum();
         for &seq in arrive {
             let token = Token {
                 run: 1,
-                channel: 0,
-                publisher: 0,
+                channel: 1,
+                publisher: 1,
                 epoch: 0,
                 kind: Kind::Event,
                 seq,
@@ -305,7 +305,9 @@ mod tests {
             [(Class::Delivered, 6), (Class::UnknownPublish, 1), (Class::LostPresumed, 3)]
         );
         let example = totals.examples().find(|example| example.class == "lost_presumed").unwrap();
-        assert_eq!((example.subscription, example.seq, example.due_s), (100, 2, Some(0.2)));
+        assert_eq!((example.channel, example.publisher), (1, 1));
+        assert_eq!((example.subscription, example.seq), (100, 2));
+        assert_eq!((example.due_s, example.sent_s), (Some(0.2), None));
     }
 
     #[test]

@@ -357,6 +357,31 @@ mod tests {
             (Contract::ExactlyOnce, lost + missed, strange + twice),
         ];
         let blank = Ledger { lost: 0, strange: 0, ..counts.report(7, 8, Contract::AtMostOnce, true) };
+        let counted = Ledger {
+            obligations: 8,
+            unverified: 1 << 0,
+            delivered: 1 << 1,
+            late: 1 << 2,
+            recovered: 1 << 3,
+            damaged: 1 << 4,
+            unknown_publish: 1 << 5,
+            missed_disconnected: 1 << 6,
+            suppressed: 1 << 7,
+            lost_proven: 1 << 8,
+            lost_presumed: 1 << 9,
+            indeterminate: 1 << 10,
+            receipts: 7,
+            first_receipts: 1 << 12,
+            duplicated: 1 << 13,
+            corrupted: 1 << 14,
+            phantom: 1 << 15,
+            misrouted: 1 << 16,
+            after_unsubscribe: 1 << 17,
+            unowed: 1 << 20,
+            reordered: 1 << 21,
+            ..Ledger::default()
+        };
+        assert_eq!(blank, counted);
         for (contract, lost, strange) in expected {
             for (ordered, reordered) in [(false, 0), (true, counts.reordered)] {
                 let report = counts.report(7, 8, contract, ordered);

@@ -257,12 +257,11 @@ impl Lives {
         self.past(sub, slot).find(|past| past.life.joined).map_or(NEVER, |past| past.mark.first)
     }
 
-    /// Whether a seq that was published is owed to the subscription.
+    /// Whether a seq that was published is owed to the subscription; asked only of what lies before the live life.
     pub(super) fn is_owed(&self, sub: usize, slot: usize, seq: u64) -> bool {
         let edge = self.edge(sub, slot);
         let mut until = match self.standing(sub) {
             Standing::Outside => edge.hard,
-            Standing::Live if self.now[sub].joined && seq >= edge.hard => return true,
             Standing::Live if self.now[sub].joined => 0,
             Standing::Live | Standing::Away => NEVER,
         };

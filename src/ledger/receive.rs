@@ -221,14 +221,14 @@ mod tests {
             groups: 1,
             phases: 1,
             gaps_max_bytes: 0,
-            first_subscription: 0,
+            first_subscription: 7,
         };
         let mut ledger = ShardLedger::new(config, &[SubscriptionShape { channel: 0, group: 0 }]);
         let probe = |run, kind| Token {
             run,
             channel: 1,
             publisher: 1,
-            epoch: 0,
+            epoch: 5,
             kind,
             seq: 0,
             due_ns: 0,
@@ -242,6 +242,9 @@ mod tests {
         assert_eq!(ledger.receive(0, &foreign, 0, 0), Receipt::Phantom);
         let counts = ledger.totals.all();
         let of = |class| counts.receipts_of(class);
+        let examples: Vec<_> =
+            ledger.totals.examples().map(|e| (e.channel, e.publisher, e.epoch, e.subscription)).collect();
+        assert_eq!(examples, [(1, 1, 5, 7), (1, 1, 5, 7)]);
         assert_eq!((of(ReceiptClass::Misrouted), of(ReceiptClass::Phantom)), (1, 1));
     }
 }

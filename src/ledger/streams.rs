@@ -124,7 +124,7 @@ impl Streams {
         let connection = publisher - group.first_publisher;
         // The larger of the two numbers identifies the stream; the smaller one must agree.
         let (k, agrees) = if self.channels >= group.connections {
-            (channel, channel % group.connections == connection)
+            (channel, channel == connection || channel % group.connections == connection)
         } else {
             (connection, connection % self.channels == channel)
         };
@@ -161,6 +161,10 @@ impl Streams {
     #[must_use]
     pub fn slot(&self, stream: StreamId) -> usize {
         let group = &self.groups[self.group_of(stream)];
+        // Asked for every receipt: a division costs more than everything else here.
+        if group.streams == self.channels {
+            return group.first_slot as usize;
+        }
         (group.first_slot + (stream.0 - group.first_stream) / self.channels) as usize
     }
 
