@@ -77,7 +77,7 @@ pub struct GroupTally {
     pub dropped_by_plan: u64,
     /// Ended otherwise after they were established.
     pub dropped_unexpectedly: u64,
-    /// Attempts, connections and operations that failed, by name; attempts to come back among them.
+    /// First attempts, connections and operations that failed, by name.
     pub failures: Failures,
     /// Attempts to connect again that failed, by name; not among `failures`, because what a fault of ours brings about
     /// is no error rate of the server.

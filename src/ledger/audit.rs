@@ -297,7 +297,7 @@ mod tests {
     use super::*;
     use crate::ledger::{Found, GroupShape, Kind, Token};
 
-    fn ledger(subscriptions: usize) -> (ShardLedger, Arc<Roster>) {
+    fn ledger(subscriptions: usize, gaps_max_bytes: usize) -> (ShardLedger, Arc<Roster>) {
         let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
         let roster = Arc::new(Roster::new(&streams));
         let config = Config {
@@ -307,22 +307,53 @@ mod tests {
             deadline_ns: 0,
             groups: 1,
             phases: 1,
-            gaps_max_bytes: 0,
+            gaps_max_bytes,
             first_subscription: 0,
         };
         (ShardLedger::new(config, &vec![SubscriptionShape { channel: 0, group: 0 }; subscriptions]), roster)
     }
 
+    fn token(epoch: u32, seq: u64) -> Token {
+        Token { run: 1, channel: 0, publisher: 0, epoch, kind: Kind::Event, seq, due_ns: 0, sent_ns: 0 }
+    }
+
+    /// Whatever a subscription goes through is counted; vectors begin with room for four.
+    #[test]
+    fn memory_is_counted_wherever_it_is() {
+        let (mut ledger, roster) = ledger(1, 1_000);
+        ledger.confirm(0);
+        (0..4).for_each(|_| _ = roster.publish(StreamId(0)));
+        let mut expected = 24 + 8 + 8 + 16;
+        assert_eq!(ledger.heap_bytes(), expected);
+        [0, 2].iter().for_each(|seq| _ = ledger.receive(0, &Found::Intact(token(0, *seq)), 0, 0));
+        expected += 40 + 4 * 16;
+        assert_eq!(ledger.heap_bytes(), expected, "a gap");
+        ledger.receive(0, &Found::Damaged(token(0, 1)), 0, 0);
+        expected += ledger.damaged.capacity() * 24;
+        assert_eq!(ledger.heap_bytes(), expected, "a damaged event");
+        ledger.await_barriers(0);
+        expected += 1;
+        assert_eq!(ledger.heap_bytes(), expected, "a barrier");
+        ledger.end(0, End::Died);
+        expected += 4 * (16 + 56);
+        assert_eq!(ledger.heap_bytes(), expected, "a life that has ended");
+        ledger.confirm(0);
+        roster.publish(StreamId(0));
+        _ = roster.begin_epoch(&ledger.config.streams, 0);
+        roster.publish(StreamId(0));
+        ledger.end(0, End::Died);
+        // A map begins with room for three.
+        expected += 3 * 32 + 24;
+        assert_eq!(ledger.heap_bytes(), expected, "a life over two epochs");
+    }
+
     #[test]
     fn without_gaps_and_in_one_life_a_subscription_takes_57_bytes_at_most() {
-        let (mut ledger, roster) = ledger(1_000);
+        let (mut ledger, roster) = ledger(1_000, 0);
         (0..1_000).for_each(|sub| ledger.confirm(sub));
         for seq in 0..50 {
-            let epoch = 0;
-            let kind = Kind::Event;
             roster.publish(StreamId(0));
-            let token = Token { run: 1, channel: 0, publisher: 0, epoch, kind, seq, due_ns: 0, sent_ns: 0 };
-            (0..1_000).for_each(|sub| _ = ledger.receive(sub, &Found::Intact(token), 0, 0));
+            (0..1_000).for_each(|sub| _ = ledger.receive(sub, &Found::Intact(token(0, seq)), 0, 0));
         }
         assert_eq!(ledger.heap_bytes(), 56_000);
         (0..1_000).for_each(|sub| _ = ledger.await_barriers(sub));

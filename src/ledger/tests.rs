@@ -162,7 +162,7 @@ const RENEWED: &str = "its publish was in flight when the subscription was renew
 const IN_FLIGHT: &str = "its publish was in flight when the subscription ended";
 const TOO_EARLY: &str = "the subscription ended before the quiet period";
 const CUT: &str = "a fault of ours held or cut the stream";
-const GIVEN_UP: &str = "its barrier was given up";
+const GIVEN_UP: &str = "its barrier was given up, and its connection answered nothing after that";
 
 fn ruled(rules: &[(u64, &str)]) -> Vec<(u64, String)> {
     rules.iter().map(|(seq, rule)| (*seq, (*rule).to_owned())).collect()
@@ -253,6 +253,21 @@ fn a_second_membership_is_owed_nothing_of_the_time_before() {
     story.ledger.confirm(0);
     story.publish(2).receive([1, 2, 6]);
     assert_eq!(story.end(), [("delivered", 2), ("recovered", 1), ("lost_proven", 1), ("unowed", 1)]);
+}
+
+#[test]
+fn what_was_in_flight_when_it_became_a_member_stays_unowed_in_every_incarnation() {
+    let mut story = Story::new();
+    story.publish(2);
+    story.ledger.confirm(0);
+    story.publish(1);
+    story.ledger.end(0, End::Died);
+    // Nothing was acknowledged by now.
+    story.ledger.subscribed(0);
+    story.receive([0]);
+    story.ledger.confirm(0);
+    story.receive([1, 2]);
+    assert_eq!(story.end(), [("delivered", 1), ("unowed", 2)]);
 }
 
 #[test]
@@ -393,6 +408,22 @@ fn a_barrier_of_an_empty_epoch_proves_nothing_of_the_one_before() {
     _ = story.roster.begin_epoch(&story.streams, 0);
     assert_eq!(story.ledger.barrier(0, &story.barrier_token()), Some(STREAM));
     assert_eq!(story.rules(), ruled(&[(0, PRESUMED), (1, PRESUMED)]));
+}
+
+/// A subscription that its server has forgotten gets neither events nor barriers, however alive its connection is.
+#[test]
+fn without_its_barrier_a_loss_is_presumed_if_the_connection_still_answered() {
+    for (how, last) in [(End::Unsubscribed, PRESUMED), (End::Died, GIVEN_UP)] {
+        let mut story = Story::live();
+        story.publish(2);
+        assert_eq!(story.ledger.await_barriers(0), [STREAM]);
+        story.ledger.give_up_barriers(0);
+        story.ledger.quiet_passed();
+        story.ledger.end(0, how);
+        story.ledger.leave(0);
+        story.ledger.unsubscribe_answered(0);
+        assert_eq!(story.rules(), ruled(&[(0, last), (1, last)]), "{how:?}");
+    }
 }
 
 #[test]

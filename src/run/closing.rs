@@ -17,7 +17,9 @@ use crate::metrics::server_stats::{Moment, ServerCounts};
 
 /// After an interruption everything in flight has this long to arrive, and who is away to come back.
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
-/// How long all connections together may take to be watched after their unsubscribes, and to close.
+/// How long the last census may take to be acknowledged, beside a millisecond for each channel.
+const WATCH_WITHIN: Duration = Duration::from_secs(10);
+/// How long all connections together may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How long is watched for what must not arrive, once the last census is acknowledged.
 const WATCH: Duration = Duration::from_millis(500);
@@ -186,7 +188,8 @@ impl Conductor<'_, '_> {
         let number = self.plan.subscribers.iter().map(|g| g.waves).max().unwrap_or(1) + 1;
         self.fleet.publish(|o| o.census = number);
         let board = self.fleet.board_shared();
-        let limit = CLOSE_WITHIN.max(self.plan.timeouts.confirm);
+        // Over HTTP one probe follows the other.
+        let limit = WATCH_WITHIN + Duration::from_millis(self.plan.channels.into());
         let acked = |_: &FleetCounts| board.census_acked.load(Relaxed) >= number;
         match self.watch.until(&self.fleet, limit, acked).await {
             Waited::Met => self.watch.until(&self.fleet, WATCH, |_| false).await == Waited::TimedOut,

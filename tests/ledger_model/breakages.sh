@@ -12,7 +12,7 @@ export PROPTEST_CASES=${PROPTEST_CASES:-64} RUST_BACKTRACE=0
 
 copy() {
   rm -rf "$scratch/src"
-  mkdir -p "$scratch/src/ledger_model"
+  mkdir -p "$scratch/src/ledger_model" "$scratch/src/report"
   cp -r "$root/src/ledger" "$scratch/src/"
   cp "$root/tests/ledger_model.rs" "$scratch/src/"
   cp "$root/tests/ledger_model/model.rs" "$scratch/src/ledger_model/"
@@ -21,7 +21,7 @@ copy() {
   # Two structs of the report and one enum are all that the ledger knows of other modules.
   awk '/^pub struct (Ledger|Example) \{/ { print "#[derive(Debug, Clone, Default, PartialEq)]" }
        /^pub struct (Ledger|Example) \{/, /^}/ { if ($0 !~ /^ *#\[/) print }' \
-    "$root/src/report/model.rs" > "$scratch/src/model.rs"
+    "$root/src/report/model.rs" > "$scratch/src/report/model.rs"
   cat > "$scratch/src/lib.rs" <<'RUST'
 pub mod ledger;
 pub mod scenarios {
@@ -31,7 +31,6 @@ pub mod scenarios {
     }
 }
 pub mod report {
-    #[path = "../model.rs"]
     pub mod model;
 }
 #[cfg(test)]
