@@ -185,6 +185,10 @@ fn figure(found: Found, row: &Row, report: &Report, truth: &Truth, wrong: &mut V
             let off = off(report, name).unwrap_or(0);
             (truth.planted, u64::try_from(off).unwrap_or(0))
         }
+        Found::Deficit(name) => {
+            let off = off(report, name).unwrap_or(0);
+            (truth.planted, u64::try_from(-off).unwrap_or(0))
+        }
         Found::Off(name, by) => {
             let off = off(report, name).unwrap_or(0);
             if off != by && off != 0 {
@@ -253,8 +257,8 @@ fn unexpected_waits(report: &Report, expected: &[&str]) -> Vec<String> {
 /// The server's figures that do not agree with ours.
 fn wrong_checks(report: &Report, found: &[Found]) -> Vec<String> {
     let Some(stats) = &report.server_stats else { return vec!["the server told no figures".to_owned()] };
-    let planted =
-        |name: &str| found.iter().any(|f| matches!(f, Found::Surplus(n) | Found::Off(n, _) if *n == name));
+    let of_figure = |f: &Found| matches!(f, Found::Surplus(_) | Found::Deficit(_) | Found::Off(..));
+    let planted = |name: &str| found.iter().any(|f| of_figure(f) && f.name() == name);
     let wrong = stats.checks.iter().filter(|check| check.verdict != Verdict::Pass && !planted(&check.name));
     wrong
         .map(|check| {

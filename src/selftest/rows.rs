@@ -95,6 +95,8 @@ pub enum Found {
     Unacknowledged,
     /// The server's own figure of this name is larger than ours, by as much as it struck.
     Surplus(&'static str),
+    /// The server's own figure of this name is smaller than ours, by as much as it struck.
+    Deficit(&'static str),
     /// The server's own figure of this name is off by exactly this much.
     Off(&'static str, i64),
 }
@@ -107,7 +109,7 @@ impl Found {
             Self::Ledger(class) | Self::LedgerByDelivery(class) => class,
             Self::Dropped => "dropped_unexpectedly",
             Self::Unacknowledged => "published.unknown",
-            Self::Failed(name) | Self::Surplus(name) | Self::Off(name, _) => name,
+            Self::Failed(name) | Self::Surplus(name) | Self::Deficit(name) | Self::Off(name, _) => name,
         }
     }
 }

@@ -100,7 +100,7 @@ fn oddities() -> Vec<Row> {
 
 /// Everything that happens to connections and subscriptions as a whole.
 fn lives() -> Stage {
-    use Found::{Dropped, Failed, LedgerByDelivery, Off, Surplus, Unacknowledged};
+    use Found::{Deficit, Dropped, Failed, LedgerByDelivery, Surplus, Unacknowledged};
     let broken = |name, parameters| {
         // What was in flight when the client gave up cannot be decided.
         Row::of(name, parameters)
@@ -131,7 +131,7 @@ fn lives() -> Stage {
         Row::of("forget-subscription", "after=10")
             .clients(4, 4, "")
             .asked(Asked::OnEach(1))
-            .found([LedgerByDelivery("lost_presumed"), Off("subscriptions when quiet", -4)])
+            .found([LedgerByDelivery("lost_presumed"), Deficit("subscriptions when quiet")])
             .by("forget-subscription.ledger.lost == 0"),
         // Nothing comes, not even an answer: lost or still on its way, nobody can know.
         Row::of("stall", "after=10,every=4")
