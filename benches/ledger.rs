@@ -10,7 +10,7 @@ use stressctl::ledger::book::{Book, Room};
 use stressctl::ledger::{
     End, Found, GroupShape, Kind, Roster, ShardLedger, StreamId, Streams, SubscriptionShape, Token, find,
 };
-use stressctl::protocol::graphql_transport_ws::Dialect;
+use stressctl::protocol::graphql_transport_ws::{Dialect, Message};
 use stressctl::scenarios::target::Operation;
 
 /// Events per iteration.
@@ -163,6 +163,44 @@ fn ledger_receive_in_order_in_a_second_epoch(bencher: Bencher<'_, '_>) {
             }
             ledger
         });
+}
+
+/// What a subscriber does with each delivery of 200 bytes, the socket left out: decode, find the token, and enter it in
+/// the ledger or not.
+#[divan::bench(args = [true, false])]
+fn delivery_with_the_ledger(bencher: Bencher<'_, '_>, with: bool) {
+    const SUBSCRIPTIONS: usize = 10_000;
+    let dialect = dialect();
+    let texts: Vec<String> = (0..EVENTS / SUBSCRIPTIONS as u64).map(message).collect();
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(|| {
+            let (ledger, roster) = ledger(SUBSCRIPTIONS, 1);
+            texts.iter().for_each(|_| _ = roster.publish(StreamId(0)));
+            ledger
+        })
+        .bench_values(|mut ledger| {
+            for (text, now) in texts.iter().zip(9..) {
+                for sub in 0..SUBSCRIPTIONS {
+                    let Ok(Message::Next { payload, .. }) = dialect.decode(black_box(text)) else { continue };
+                    for found in find(payload) {
+                        black_box(&found);
+                        if with {
+                            ledger.count_receipt(sub, 0);
+                            black_box(ledger.receive(sub, &found, now, 0));
+                        }
+                    }
+                }
+            }
+            ledger
+        });
+}
+
+fn message(seq: u64) -> String {
+    let mut bytes = Vec::new();
+    token(seq).write(200, &mut bytes);
+    let payload = String::from_utf8(bytes).expect("tokens are ASCII");
+    format!(r#"{{"id":"7","type":"next","payload":{{"data":{{"event":{{"payload":"{payload}"}}}}}}}}"#)
 }
 
 const SIZES: [usize; 3] = [200, 100_000, 16_000_000];
