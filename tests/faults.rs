@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::binary::Stressctl;
@@ -53,4 +55,58 @@ fn a_run_that_is_interrupted_while_clients_are_away_ends_in_time() {
     let finished = run.finish();
     assert!(finished.elapsed < Duration::from_secs(16), "{:?}", finished.elapsed);
     assert_eq!(finished.report("herd")["run"]["interrupted"], true);
+}
+
+/// `stressctl serve` with a defect, which leaves with the test.
+struct Defective(Child, String);
+
+impl Defective {
+    fn start(defect: &str) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stressctl"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-stdin", "--defect", defect])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("it is piped"))
+            .read_line(&mut line)
+            .expect("it says where");
+        let url = line.trim().strip_prefix("listening on ").expect("it listens").to_owned();
+        Self(child, url)
+    }
+}
+
+impl Drop for Defective {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// What a server had long failed to deliver when we cut its connections is not our cut's doing.
+#[test]
+fn a_cut_does_not_excuse_what_a_silent_server_had_not_delivered_before() {
+    let server = Defective::start("forget-subscription=after=3");
+    let file =
+        HERD.replace("fraction = \"50%\"", "fraction = \"100%\"").replace("for = \"500ms\"", "for = \"4s\"");
+    let file = format!("{file}expect.nothing-lost = \"ledger.lost == 0\"\n");
+    let run = Stressctl::run(&["--scenario", "herd", "--target", &server.1]).scenarios(&file).finish();
+    assert_ne!(run.code(), Some(0), "{}", run.stderr);
+    let report = run.report("herd");
+    let ledger = |name: &str| number(&report, &format!("/ledger/{name}"));
+    assert!(ledger("lost") + ledger("indeterminate") - ledger("indeterminate_by_faults") > 100);
+}
+
+/// Everybody cut, and nobody comes back: that is what the plan says, and no target that died.
+#[test]
+fn a_target_of_which_we_cut_every_connection_is_not_lost() {
+    let file = HERD
+        .replace("fraction = \"50%\"", "fraction = \"100%\"")
+        .replace(", reconnect = \"immediate\"", "")
+        .replace("ledger.missed_disconnected > 0", "faults.cut.applied == 100");
+    let report = Stressctl::run(&["--scenario", "herd"]).scenarios(&file).finish().report("herd");
+    assert_eq!(report["run"]["stop_reason"], "completed");
+    assert_eq!(number(&report, "/published/sent"), 800);
+    assert_eq!(report["subscriptions"]["barriers"]["complete"], Value::Null);
 }

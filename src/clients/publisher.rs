@@ -36,7 +36,11 @@ const TICK: Duration = Duration::from_millis(20);
 /// How long to wait before a connection that is gone is made again.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// Unacknowledged publishes that are remembered one by one for the ledger; beyond it only their number is.
+/// How often what is acknowledged is remembered. A delivery whose publish was acknowledged one to two of these before a
+/// cut of ours was not on its way any more when we cut.
+const REMEMBER: Duration = Duration::from_millis(500);
+
+/// Unacknowledged publishes that are remembered one by one for the ledger; beyond it what did not arrive is `unverified`.
 const UNACKED_KEPT: usize = 1 << 20;
 
 /// Everything the thread needs to know beforehand.
@@ -117,6 +121,8 @@ pub struct PublisherResult {
     pub latency: LatencySet,
     /// Publishes without an acknowledgement.
     pub unacked: Vec<(StreamId, u64)>,
+    /// There were more of them than can be remembered.
+    pub unacked_capped: bool,
 }
 
 /// Shared by the tasks of the thread.
@@ -162,6 +168,7 @@ pub fn run(
             links: vec![LinkTally::default(); groups + 1],
             latency: LatencySet::new(1, 1),
             unacked: Vec::new(),
+            unacked_capped: false,
         }),
         seats: RefCell::default(),
         closing: CancellationToken::new(),
@@ -231,8 +238,13 @@ fn seats(plan: &PublisherPlan) -> Vec<(PublisherSeat, Source)> {
 async fn tick(desk: Rc<Desk>, snapshot: Arc<Mutex<PublisherSnapshot>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut remembered = crate::clock::now();
     loop {
         let due = ticks.tick().await;
+        if due.duration_since(remembered) >= REMEMBER {
+            desk.board.roster.remember();
+            remembered = due;
+        }
         if desk.board.measuring.load(Relaxed) {
             desk.result.borrow_mut().latency.loop_lag.record(due.elapsed());
         }
@@ -388,6 +400,8 @@ impl PublisherResult {
     fn keep_unacked(&mut self, stream: StreamId, seq: u64) {
         if self.unacked.len() < UNACKED_KEPT {
             self.unacked.push((stream, seq));
+        } else {
+            self.unacked_capped = true;
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct Counts {
     pub resolved: u64,
     /// Attempts that failed, and established connections that ended unexpectedly.
     pub failed: u64,
+    /// Established connections that ended unexpectedly, and attempts to come back that failed.
+    pub turned_away: u64,
     /// First connections established so far.
     pub established: u64,
     /// Subscriptions that no longer wait for their first probe: confirmed, failed or gone. One whose connection ends
@@ -132,6 +134,7 @@ impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.resolved += other.resolved;
         self.failed += other.failed;
+        self.turned_away += other.turned_away;
         self.established += other.established;
         self.settled += other.settled;
         self.confirmed += other.confirmed;
@@ -413,6 +416,11 @@ impl Shard {
         out.counts = Counts {
             resolved: state.resolved,
             failed: state.cohorts.iter().map(|g| g.failures.total()).sum(),
+            turned_away: state
+                .cohorts
+                .iter()
+                .map(|g| g.dropped_unexpectedly + g.reconnect_failures.total())
+                .sum(),
             established: state.cohorts.iter().map(|g| g.established).sum(),
             settled: state.settled,
             confirmed: state.cohorts.iter().map(|g| g.confirmed).sum(),

@@ -15,7 +15,8 @@ use super::lives::{Edge, Lives, Mark, NEVER, OlderEpochs, Standing};
 use super::roster::Roster;
 use super::streams::{StreamId, Streams};
 
-/// Most damaged obligations remembered by a shard; what is damaged beyond is classed as if it never arrived.
+/// Most damaged obligations remembered by a shard; beyond it nobody knows whether what is missing
+/// arrived damaged, and it is `unverified`.
 pub const DAMAGED_MAX: usize = 1 << 16;
 
 /// What a ledger must know before it starts.
@@ -189,6 +190,7 @@ impl ShardLedger {
             let slot = streams.slot(stream);
             let Edge { soft: from, hard: first } = self.lives.edge(sub, slot);
             let acked_end = roster.acked_through(stream);
+            let long_acked = roster.acked_long_ago(stream);
             let end = if leaves { roster.release(stream) } else { roster.published(stream) };
             let barrier = self.barrier_of(sub, slot);
             let (mut high, older) = self.arrived(sub, stream, first..end);
@@ -197,7 +199,7 @@ impl ShardLedger {
                 high = high.max(end);
             }
             let given_up = barrier.is_given_up();
-            (slot, Mark { from, first, end, acked_end, high, left: NEVER, given_up }, older)
+            (slot, Mark { from, first, end, acked_end, long_acked, high, left: NEVER, given_up }, older)
         };
         let channel = self.subscriptions[sub].channel;
         let marks: Vec<_> = streams.streams_of_channel(channel).map(mark).collect();
@@ -335,7 +337,7 @@ mod tests {
         expected += 1;
         assert_eq!(ledger.heap_bytes(), expected, "a barrier");
         ledger.end(0, End::Died);
-        expected += 4 * (16 + 56);
+        expected += 4 * (16 + 64);
         assert_eq!(ledger.heap_bytes(), expected, "a life that has ended");
         ledger.confirm(0);
         roster.publish(StreamId(0));

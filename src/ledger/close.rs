@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::audit::{End, ShardLedger};
-use super::classes::{Facts, Life, Received, classify, rule};
+use super::audit::{DAMAGED_MAX, End, ShardLedger};
+use super::classes::{Class, Facts, Life, Received, classify, rule};
 use super::counts::{LOST_BUCKET_NS, Totals};
 use super::lives::{Mark, NEVER, Past};
 use super::receive::seconds;
@@ -21,6 +21,12 @@ pub trait CloseFacts {
 
     /// Whether the publish was acknowledged; true where there are no acknowledgements.
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool;
+
+    /// Whether it is known what became of the publish: not once more of them than can be remembered had no answer.
+    fn accounted(&self, stream: StreamId, seq: u64) -> bool {
+        let _ = (stream, seq);
+        true
+    }
 
     /// The phase that the event belongs to.
     fn phase_of(&self, stream: StreamId, seq: u64) -> usize;
@@ -75,7 +81,8 @@ impl ShardLedger {
                         due_ns: facts.due_ns(stream, seq),
                         sent_ns: facts.sent_ns(stream, seq),
                     };
-                    settle(totals, facts.contract(), &delivery, &missed);
+                    let excused = stretch.is_our_doing(&missed);
+                    settle(totals, facts.contract(), &delivery, &missed, excused);
                 }
             }
         }
@@ -94,7 +101,7 @@ impl ShardLedger {
             // Up to the next life, or to the end of the membership.
             let (from, first) = next.map_or((left, left), |next| (next.from.max(mark.end), next.first));
             stretches.push((mark.end..from, Stretch::Absent));
-            stretches.push((from..first, Stretch::Starting));
+            stretches.push((from..first, Stretch::Starting(past.life.how)));
             stretches.push((mark.first..mark.end, Stretch::Lived(past)));
             next = (!past.life.joined).then_some(mark);
         }
@@ -113,7 +120,9 @@ impl ShardLedger {
         let book = &self.books[self.row(sub) + self.config.streams.slot(stream)];
         let damaged = !self.damaged.is_empty() && self.damaged.contains(&(sub, stream, seq));
         let mut missed = Facts {
-            unaccounted: book.is_capped() && !book.window().contains(&seq),
+            unaccounted: (book.is_capped() && !book.window().contains(&seq))
+                || !facts.accounted(stream, seq)
+                || (self.damaged.len() >= DAMAGED_MAX && !damaged),
             received: if damaged { Received::Damaged } else { Received::Nothing },
             acknowledged: facts.acknowledged(stream, seq),
             life: Life::Throughout,
@@ -125,7 +134,7 @@ impl ShardLedger {
         };
         match stretch {
             Stretch::Absent => missed.life = Life::Absent,
-            Stretch::Starting => missed.life = Life::Starting,
+            Stretch::Starting(_) => missed.life = Life::Starting,
             Stretch::Lived(past) => {
                 missed.lived_on = past.life.lived_on;
                 missed.later_arrived = past.later_arrived(seq);
@@ -135,8 +144,9 @@ impl ShardLedger {
                     if seq >= past.mark.acked_end {
                         missed.life = Life::Ending;
                     }
-                    // Where something later arrived, a hole is the server's and not the cut's.
-                    missed.suppressed |= past.life.how == End::Cut;
+                    // Where something later arrived, a hole is the server's and not the cut's; and what had long been
+                    // acknowledged was not on its way any more when we cut.
+                    missed.suppressed |= past.life.how == End::Cut && seq >= past.mark.long_acked;
                 }
             }
         }
@@ -149,10 +159,21 @@ impl ShardLedger {
 enum Stretch<'a> {
     /// It was away.
     Absent,
-    /// It may have been there again.
-    Starting,
+    /// It may have been there again, after a life that ended like this.
+    Starting(End),
     /// It lived.
     Lived(Past<'a>),
+}
+
+impl Stretch<'_> {
+    /// Whether it is for a cut of ours that nobody can decide what became of a publish in flight.
+    fn is_our_doing(&self, facts: &Facts) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Starting(how) => *how == End::Cut,
+            Self::Lived(past) => facts.life == Life::Ending && past.life.how == End::Cut,
+        }
+    }
 }
 
 /// One obligation that was not met.
@@ -169,9 +190,11 @@ struct Delivery {
 }
 
 /// Counts an obligation that was not met in its class.
-fn settle(totals: &mut Totals, contract: Contract, delivery: &Delivery, facts: &Facts) {
+fn settle(totals: &mut Totals, contract: Contract, delivery: &Delivery, facts: &Facts, excused: bool) {
     let class = classify(facts);
-    totals.cell(delivery.group, delivery.phase).add(class);
+    let cell = totals.cell(delivery.group, delivery.phase);
+    cell.add(class);
+    cell.excused += u64::from(excused && class == Class::Indeterminate);
     if class.is_lost(contract) {
         let bucket = delivery.due_ns.map_or(u64::MAX, |due| due / LOST_BUCKET_NS);
         *totals.lost_by_due.entry(bucket).or_default() += 1;

@@ -68,6 +68,8 @@ pub struct Counts {
     pub unowed: u64,
     /// First receipts behind a later one; in no sum.
     pub reordered: u64,
+    /// Of the indeterminate, those in flight when a fault of ours ended a life, or when it was renewed after that.
+    pub excused: u64,
 }
 
 impl Counts {
@@ -151,6 +153,7 @@ impl Counts {
             unowed: self.unowed,
             duplicated: self.receipts_of(ReceiptClass::Duplicated),
             reordered: self.reordered,
+            indeterminate_by_faults: self.excused,
             corrupted: self.receipts_of(ReceiptClass::Corrupted),
             phantom: self.receipts_of(ReceiptClass::Phantom),
             misrouted: self.receipts_of(ReceiptClass::Misrouted),
@@ -179,6 +182,7 @@ impl AddAssign<&Self> for Counts {
         add(&mut self.receipts, &other.receipts);
         self.unowed += other.unowed;
         self.reordered += other.reordered;
+        self.excused += other.excused;
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) struct Mark {
     pub(super) end: u64,
     /// Everything before this was acknowledged when it ended.
     pub(super) acked_end: u64,
+    /// Everything before this had been acknowledged well before it ended.
+    pub(super) long_acked: u64,
     /// End of what arrived in it of the last epoch.
     pub(super) high: u64,
     /// Where the membership ended with it; [`NEVER`]: it went on, or the subscription's edge says so.
@@ -99,7 +101,8 @@ impl Past<'_> {
     }
 }
 
-const BLANK: Mark = Mark { from: 0, first: 0, end: 0, acked_end: 0, high: 0, left: NEVER, given_up: false };
+const BLANK: Mark =
+    Mark { from: 0, first: 0, end: 0, acked_end: 0, long_acked: 0, high: 0, left: NEVER, given_up: false };
 
 /// Earlier epochs of a stream, and the end of what arrived of each.
 pub(super) type OlderEpochs = Vec<(Range<u64>, u64)>;

@@ -36,6 +36,9 @@ pub struct Published {
 pub struct Roster {
     words: Box<[AtomicU64]>,
     acked: Box<[AtomicU64]>,
+    /// What `acked` was when it was last remembered, and the time before that.
+    recently: Box<[AtomicU64]>,
+    before: Box<[AtomicU64]>,
     /// Some publisher has begun a second epoch.
     renewed: AtomicBool,
     /// First seq and, in the lower bits, number of the newest epoch of each stream.
@@ -52,6 +55,8 @@ impl Roster {
         Self {
             words: zeros(),
             acked: zeros(),
+            recently: zeros(),
+            before: zeros(),
             renewed: AtomicBool::new(false),
             newest: zeros(),
             epochs: RwLock::default(),
@@ -61,6 +66,20 @@ impl Roster {
     /// Notes the acknowledgement of an event.
     pub fn ack(&self, stream: StreamId, seq: u64) {
         self.acked[stream.index()].fetch_max(seq + 1, Ordering::Release);
+    }
+
+    /// Remembers what is acknowledged now; called at even intervals, by one thread.
+    pub fn remember(&self) {
+        for ((acked, recently), before) in self.acked.iter().zip(&self.recently).zip(&self.before) {
+            before.store(recently.load(Ordering::Relaxed), Ordering::Relaxed);
+            recently.store(acked.load(Ordering::Acquire), Ordering::Relaxed);
+        }
+    }
+
+    /// What [`Self::acked_through`] was one to two intervals of [`Self::remember`] ago.
+    #[must_use]
+    pub fn acked_long_ago(&self, stream: StreamId) -> u64 {
+        self.before[stream.index()].load(Ordering::Relaxed)
     }
 
     /// One more than the last seq of a stream that was acknowledged; 0: none.

@@ -476,6 +476,7 @@ fn after_the_answer_to_an_unsubscribe_nothing_may_arrive() {
     let (classes, examples) = story.end_with_examples();
     assert_eq!(classes, [("delivered", 2), ("after_unsubscribe", 1), ("unowed", 1)]);
     let expected = Example {
+        channel_name: String::new(),
         class: "after_unsubscribe".to_owned(),
         channel: 0,
         publisher: 0,
@@ -514,6 +515,7 @@ fn examples_say_when_and_of_which_epoch() {
     story.ledger.quiet_passed();
     let (_, examples) = story.end_with_examples();
     let example = |class: &str, seq: u64, rule: &str| Example {
+        channel_name: String::new(),
         class: class.to_owned(),
         channel: 0,
         publisher: 0,
@@ -643,4 +645,22 @@ fn every_increment_that_the_code_leaves_out_is_noticed_by_its_sum() {
     let receipts = ReceiptClass::ALL.iter().map(|class| class.name()).filter(|n| *n != "unverified_receipt");
     let all = classes.chain(receipts).chain(["obligations", "decoded", "unowed"]);
     assert_eq!(slipped, all.collect::<BTreeSet<_>>());
+}
+
+/// A server that forgot the subscription before our cut: what had long been acknowledged by then the cut did not hold
+/// back, and what was in flight, it may have.
+#[test]
+fn a_cut_excuses_what_was_on_its_way_and_nothing_older() {
+    let mut story = Story::live();
+    story.publish(3).ack(0).ack(1).ack(2);
+    story.roster.remember();
+    story.publish(1).ack(3);
+    story.roster.remember();
+    story.publish(1);
+    story.ledger.end(0, End::Cut);
+    story.ledger.leave(0);
+    story.ack(4);
+    let all = story.ledger.close(&story.promise).all();
+    assert_eq!((all.of(Class::Indeterminate), all.of(Class::Suppressed)), (4, 1));
+    assert_eq!(all.excused, 1, "the one that was not acknowledged when we cut");
 }

@@ -113,14 +113,19 @@ pub(super) fn is_serious(report: &Report, class: &str) -> bool {
     }
 }
 
+/// The channel's name, as far as it was recorded.
+pub(super) fn channel(e: &Example) -> String {
+    if e.channel_name.is_empty() { format!("channel {}", e.channel) } else { e.channel_name.clone() }
+}
+
 /// One delivery with all that it takes to find it in the logs of a server, and the rule that decided.
 pub(super) fn example(e: &Example) -> String {
     let at = |what: &str, s: Option<f64>| s.map(|s| format!(", {what} {s:.3} s")).unwrap_or_default();
     let received = if e.received_s.is_some() { String::new() } else { ", never received".to_owned() };
     clean(&format!(
-        "{}: channel {}, publisher {}, epoch {}, seq {} → subscription {}{}{}{}{received}: {}",
+        "{}: {}, publisher {}, epoch {}, seq {} → subscription {}{}{}{}{received}: {}",
         e.class,
-        e.channel,
+        channel(e),
         e.publisher,
         e.epoch,
         e.seq,
@@ -169,6 +174,7 @@ mod tests {
     #[test]
     fn an_example_can_be_followed() {
         let lost = Example {
+            channel_name: "stress-0a1b2c3d-17".to_owned(),
             class: "lost_proven".to_owned(),
             channel: 17,
             publisher: 2,
@@ -182,7 +188,7 @@ mod tests {
         };
         assert_eq!(
             example(&lost),
-            "lost_proven: channel 17, publisher 2, epoch 1, seq 40 → subscription 117, due 7.003 s, sent 7.003 s, never \
+            "lost_proven: stress-0a1b2c3d-17, publisher 2, epoch 1, seq 40 → subscription 117, due 7.003 s, sent 7.003 s, never \
              received: a later seq arrived"
         );
         let twice = Example { class: "duplicated".to_owned(), sent_s: None, received_s: Some(8.25), ..lost };

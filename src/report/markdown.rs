@@ -304,8 +304,13 @@ fn growth(out: &mut String, report: &Report) {
 fn examples(out: &mut String, report: &Report) {
     let row = |e: &Example| {
         let at = |s: Option<f64>| s.map_or_else(|| NOTHING.to_owned(), |s| format!("{s:.3} s"));
-        let event =
-            format!("channel {}, publisher {}, epoch {}, seq {}", e.channel, e.publisher, e.epoch, e.seq);
+        let event = format!(
+            "channel {}, publisher {}, epoch {}, seq {}",
+            disturbed::channel(e),
+            e.publisher,
+            e.epoch,
+            e.seq
+        );
         let times = [at(e.due_s), at(e.sent_s), at(e.received_s)];
         let [due, sent, received] = times;
         [code(&e.class), event, e.subscription.to_string(), due, sent, received, escape(&e.rule)]

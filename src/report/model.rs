@@ -329,6 +329,9 @@ pub struct Ledger {
     /// Cannot be decided: in flight when a subscription ended or came back, or its barrier was given
     /// up and its connection silent.
     pub indeterminate: u64,
+    /// Of those, in flight when a fault of ours ended the connection, or when it was renewed after that.
+    #[serde(default)]
+    pub indeterminate_by_faults: u64,
     /// The publish was never acknowledged.
     pub unknown_publish: u64,
     /// A fault of ours held or cut the stream.
@@ -373,6 +376,9 @@ pub struct Example {
     pub class: String,
     /// Channel index.
     pub channel: u64,
+    /// The channel's name on the wire, as the server's log has it.
+    #[serde(default)]
+    pub channel_name: String,
     /// Publisher connection index.
     pub publisher: u64,
     /// Epoch of the publisher.
@@ -383,7 +389,8 @@ pub struct Example {
     pub subscription: u64,
     /// When it was due, on the run's time axis.
     pub due_s: Option<f64>,
-    /// When it was sent.
+    /// When it was sent; known only of what arrived, because nothing is kept for each event: later than `due_s` by no
+    /// more than the generator's `send_lag`.
     pub sent_s: Option<f64>,
     /// When it was received.
     pub received_s: Option<f64>,

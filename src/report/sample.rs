@@ -266,6 +266,7 @@ fn ledger() -> Ledger {
         duplicated: 1,
         strange: 1,
         examples: vec![Example {
+            channel_name: "stress-0a1b2c3d-17".to_owned(),
             class: "lost_proven".to_owned(),
             channel: 17,
             publisher: 2,

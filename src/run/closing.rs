@@ -19,6 +19,8 @@ use crate::metrics::server_stats::{Moment, ServerCounts};
 const INTERRUPTED_DRAIN: Duration = Duration::from_secs(10);
 /// How long the last census may take to be acknowledged, beside a millisecond for each channel.
 const WATCH_WITHIN: Duration = Duration::from_secs(10);
+/// What each step of the way out has at least, even when those ten seconds are over.
+const GRACE: Duration = Duration::from_secs(1);
 /// How long all connections together may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How long is watched for what must not arrive, once the last census is acknowledged.
@@ -91,14 +93,15 @@ impl Conductor<'_, '_> {
         }
         self.fleet.order(|o| o.settled = true);
         // Who is away has left with that, and only then it shows whether anybody is there.
-        self.watch.until_even_stopping(&self.fleet, SLACK, |c| c.shards.away == 0).await;
+        let limit = self.hurried(SLACK);
+        self.watch.until_even_stopping(&self.fleet, limit, |c| c.shards.away == 0).await;
         if self.is_target_lost().await {
             self.watch.stop.stop(StopReason::TargetLost);
         }
     }
 
     /// Has every stream say that its last event was its last. Whether everyone heard it of every stream; `None`:
-    /// nothing was owed, so there is nothing to be proved.
+    /// nobody who is there was owed anything, so there is nothing to be proved.
     async fn barriers(&mut self, limit: Instant, silence: &mut Silence) -> Option<bool> {
         if self.fleet.board().obligations.load(Relaxed) == 0 {
             return None;
@@ -108,8 +111,11 @@ impl Conductor<'_, '_> {
         let noted = u64::from(self.shards);
         let mut waited = self.patiently(SLACK, |c| c.shards.barriers_noted >= noted).await;
         if waited == Waited::Met {
-            self.fleet.publish(|o| o.barrier = true);
             let board = self.fleet.board_shared();
+            if board.barriers.total() == 0 {
+                return None;
+            }
+            self.fleet.publish(|o| o.barrier = true);
             let awaited = || board.barriers.total();
             let done = |c: &FleetCounts| awaited() == 0 || silence.lasts(c.shards.receipts, awaited());
             waited = self.patiently(limit.saturating_duration_since(clock::now()), done).await;
@@ -173,12 +179,22 @@ impl Conductor<'_, '_> {
         let board = self.fleet.board_shared();
         let mut answered = Steady::default();
         let mut done = |c: &FleetCounts| answered.holds(board.active.get() == 0 && c.shards.unanswered == 0);
-        let limit = self.plan.timeouts.operation;
+        let limit = self.hurried(self.plan.timeouts.operation);
         if self.watch.until_even_stopping(&self.fleet, limit, &mut done).await == Waited::TimedOut {
             self.watch.give_up("unsubscribe");
             // The shards give up as well, and book for each connection that it did not answer.
-            self.watch.until_even_stopping(&self.fleet, SLACK, done).await;
+            let limit = self.hurried(SLACK);
+            self.watch.until_even_stopping(&self.fleet, limit, done).await;
         }
+    }
+
+    /// A limit of the way out: a run that is stopping has little left of its ten seconds, and a second of grace.
+    fn hurried(&mut self, usual: Duration) -> Duration {
+        if !self.watch.stop.is_stopping() {
+            return usual;
+        }
+        let since = self.stopping_since.get_or_insert_with(clock::now);
+        usual.min(INTERRUPTED_DRAIN.saturating_sub(since.elapsed()).max(GRACE))
     }
 
     /// Publishes to every channel once more, when nobody is subscribed any longer; whether all of it was acknowledged
@@ -209,8 +225,8 @@ impl Conductor<'_, '_> {
         self.watch.stage("closing", &self.fleet);
         self.fleet.order(|o| o.course = Course::Close);
         self.fleet.publish(|o| o.close = true);
-        let began: Instant = clock::now();
-        while !self.fleet.has_stopped() && began.elapsed() < CLOSE_WITHIN && !self.watch.stop.is_hurrying() {
+        let (began, limit) = (clock::now(), self.hurried(CLOSE_WITHIN));
+        while !self.fleet.has_stopped() && began.elapsed() < limit && !self.watch.stop.is_hurrying() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.fleet.order(|o| o.course = Course::Abort);

@@ -337,8 +337,12 @@ impl<'a, 'w> Conductor<'a, 'w> {
     }
 }
 
+/// Whether no connection is left, and it was not a fault of ours alone that ended them.
 fn are_gone(counts: &FleetCounts, board: &Board) -> bool {
-    counts.shards.established > 0 && board.open.get() == 0 && counts.shards.away == 0
+    counts.shards.established > 0
+        && counts.shards.turned_away > 0
+        && board.open.get() == 0
+        && counts.shards.away == 0
 }
 
 fn wave_subscriptions(group: &SubscriberGroup, wave: u32) -> u64 {

@@ -85,7 +85,7 @@ pub(super) fn planted(stage: &Stage, report: &Report, truths: &[Truth]) -> (Vec<
 pub(super) fn alarms(stage: &Stage, report: &Report) -> Vec<String> {
     let mut alarms = Vec::new();
     for judged in report.expectations.iter().chain(&report.reached) {
-        if !matches!(judged.verdict, Verdict::Pass | Verdict::NotApplicable) {
+        if !matches!(judged.verdict, Verdict::Pass | Verdict::NotApplicable) && !is_limited(judged) {
             let why = judged.why.as_deref().unwrap_or("no reason given");
             alarms.push(format!("{} is {}: {why}", judged.id, word(judged.verdict)));
         }
@@ -101,6 +101,18 @@ pub(super) fn alarms(stage: &Stage, report: &Report) -> Vec<String> {
     alarms.extend(wrong_checks(report, &[]));
     alarms.extend(publishing(report, &[]));
     alarms
+}
+
+/// Whether a condition could not be judged because this machine was too busy, which accuses nobody.
+fn is_limited(judged: &Judgement) -> bool {
+    let why = judged.why.as_deref().unwrap_or_default();
+    judged.verdict == Verdict::Inconclusive && why.starts_with("the generator was limited")
+}
+
+/// Whether anything of an honest server could not be judged because this machine was too busy.
+#[must_use]
+pub(super) fn limited(report: &Report) -> bool {
+    report.expectations.iter().chain(&report.reached).any(is_limited)
 }
 
 fn line(stage: &Stage, row: &Row, report: &Report, truth: Option<&Truth>) -> Line {

@@ -231,7 +231,8 @@ fn an_honest_run_with_one_alarm_is_wrong() {
         let mut report = untouched(&stage);
         change(&mut report);
         let (stage_name, alarms) = (stage.name.to_owned(), alarms(&stage, &report));
-        let honest = Honest { stage: stage_name, seed: 1, duration_s: 1.0, alarms, invalid: false };
+        let honest =
+            Honest { stage: stage_name, seed: 1, duration_s: 1.0, alarms, limited: false, invalid: false };
         Matrix { honest: vec![honest], ..exact.clone() }
     };
     assert_eq!(judged(|_| ()).outcome(), Outcome::Passed);
@@ -279,6 +280,7 @@ fn the_matrix() {
             seed: 1,
             duration_s: 4.0,
             alarms: Vec::new(),
+            limited: false,
             invalid: false,
         },
         Honest {
@@ -286,6 +288,7 @@ fn the_matrix() {
             seed: 2,
             duration_s: 4.0,
             alarms: vec!["drop: 1 late that nothing was planted for".to_owned()],
+            limited: false,
             invalid: false,
         },
     ];
@@ -293,4 +296,19 @@ fn the_matrix() {
     let text = matrix.text(crate::report::style::Style::default(), 100);
     assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_machine_that_is_too_busy_accuses_nobody_and_proves_nothing() {
+    let (stage, _, _) = exact();
+    let mut report = untouched(&stage);
+    let busy = "the generator was limited: its event loop woke up late";
+    let judged = judgement(&mut report, "honest");
+    (judged.verdict, judged.why) = (Verdict::Inconclusive, Some(busy.to_owned()));
+    let before = alarms(&stage, &untouched(&stage));
+    assert_eq!((alarms(&stage, &report), limited(&report)), (before, true));
+    assert!(!limited(&untouched(&stage)));
+    judgement(&mut report, "honest").why =
+        Some("whether 3 owed deliveries were lost cannot be decided".to_owned());
+    assert!(!limited(&report) && !alarms(&stage, &report).is_empty());
 }

@@ -59,6 +59,8 @@ pub struct Honest {
     pub duration_s: f64,
     /// What was found although there was nothing.
     pub alarms: Vec<String>,
+    /// Something could not be judged because this machine was too busy.
+    pub limited: bool,
     /// Whether the report's sums do not close.
     pub invalid: bool,
 }
@@ -91,7 +93,8 @@ impl Matrix {
         let invalid =
             self.stages.iter().any(|stage| stage.invalid) || self.honest.iter().any(|honest| honest.invalid);
         // Nothing planted, nothing proved.
-        let cut_short = self.interrupted || self.stages.is_empty();
+        let limited = self.honest.iter().any(|honest| honest.limited);
+        let cut_short = self.interrupted || self.stages.is_empty() || limited;
         match (invalid, self.is_exact(), cut_short) {
             (true, _, _) => Outcome::Internal,
             (false, false, _) => Outcome::Failed,
@@ -226,7 +229,11 @@ impl Page {
         self.line(&self.style.bold("the same without any defect"));
         for run in honest {
             let (alarms, seed) = (run.alarms.len().to_string(), format!("seed {}", run.seed));
-            let verdict = if run.alarms.is_empty() { "pass" } else { "" };
+            let verdict = match (run.alarms.is_empty(), run.limited) {
+                (false, _) => "",
+                (true, true) => "inconclusive",
+                (true, false) => "pass",
+            };
             let end = self.ending(run.alarms.is_empty());
             self.row([&run.stage, "0", &alarms, &seed, "pass", verdict, &end]);
             for alarm in &run.alarms {
@@ -271,6 +278,9 @@ impl Page {
             Outcome::Passed => " On this machine, a pass means something.",
             Outcome::Failed => " Until that is understood, do not trust a pass.",
             Outcome::Internal => " A sum of the ledger does not close: this is a bug in stressctl.",
+            _ if matrix.honest.iter().any(|run| run.limited) => {
+                " This machine was too busy to judge all of it: repeat it on a quieter one."
+            }
             _ => "",
         };
         self.line("");

@@ -76,6 +76,7 @@ pub async fn run(
                 seed,
                 duration_s: ran.report.run.duration_s,
                 alarms: judge::alarms(stage, &ran.report),
+                limited: judge::limited(&ran.report),
                 invalid: is_invalid(&ran.report),
             });
         }

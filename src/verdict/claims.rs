@@ -85,8 +85,8 @@ fn ends_of_streams(report: &Report) -> Option<String> {
     let how =
         if report.target.ordered { "" } else { " and a quiet period after it, as no order is promised" };
     Some(format!(
-        "the end of every stream was proved by a barrier behind its last event{how}: {} arrived, and every \
-         subscription that waited for one received it",
+        "the end of every stream was proved by a barrier behind its last event{how}, to every subscription that was \
+         there at the end: {} arrived",
         count(barriers.delivered)
     ))
 }

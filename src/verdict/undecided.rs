@@ -106,35 +106,13 @@ fn open_deliveries(term: &Term, evidence: &Evidence) -> Option<String> {
     if unverified > 0.0 {
         return Some(format!("{} owed deliveries could not be verified", human::number(unverified)));
     }
-    // Whoever promises resume owes what our cut held back as well.
-    let held_back = if evidence.promises_resume() { count("suppressed") } else { 0.0 };
-    let undecided = unexplained(term, evidence, count("indeterminate") + held_back);
+    // What was in flight when we cut nobody can decide, and the server is not to blame; whoever promises resume owes it
+    // all the same.
+    let excused = count("indeterminate_by_faults");
+    let open = count("indeterminate");
+    let undecided = if evidence.promises_resume() { open + count("suppressed") } else { open - excused };
     (undecided > 0.0).then(|| {
         let why = if evidence.applied() > 0 { ", and no cut of ours explains it" } else { "" };
         format!("whether {} owed deliveries were lost cannot be decided{why}", human::number(undecided))
     })
-}
-
-/// How many of the `open` deliveries in a term's scope our own cuts do not explain: a client that we cut off leaves
-/// behind what was in flight at that moment. Bystanders were never cut, so theirs are never explained.
-fn unexplained(term: &Term, evidence: &Evidence, open: f64) -> f64 {
-    if !cuts_explain(evidence) {
-        return open;
-    }
-    if term.subject.as_deref() == Some("victims") {
-        return 0.0;
-    }
-    let bystanders = Term { subject: Some("bystanders".to_owned()), ..term.clone() };
-    let theirs = lookup::sibling(&evidence.report, &bystanders, &["ledger", "indeterminate"]);
-    theirs.map_or(open, |theirs| theirs.min(open))
-}
-
-/// Whether what is undecided about victims is our own doing: they were cut, ended in no other way, and nobody promised
-/// to deliver what they missed.
-fn cuts_explain(evidence: &Evidence) -> bool {
-    let connections = |key: &str| evidence.report.pointer(&format!("/groups/victims/connections/{key}"));
-    let unexpected = connections("dropped_unexpectedly").and_then(Value::as_u64);
-    let failed = connections("failed").and_then(Value::as_object);
-    let ended_otherwise = failed.is_some_and(|failed| failed.keys().any(|name| name.starts_with("open.")));
-    evidence.applied() > 0 && unexpected == Some(0) && !ended_otherwise && !evidence.promises_resume()
 }

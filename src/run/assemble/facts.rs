@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::clients::publisher::PublisherResult;
 use crate::clients::source::{spans, timetable};
 use crate::ledger::{CloseFacts, StreamId, Streams};
 use crate::scenarios::plan::{Pace, Plan};
@@ -15,6 +16,8 @@ pub(super) struct Facts<'a> {
     spans: Vec<Vec<Option<(u64, u64)>>>,
     starts: Vec<u64>,
     unacked: HashSet<(StreamId, u64)>,
+    /// Not all of them could be remembered.
+    unacked_capped: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -23,14 +26,15 @@ impl<'a> Facts<'a> {
         plan: &'a Plan,
         streams: &'a Streams,
         phases: &[(u64, u64)],
-        unacked: &[(StreamId, u64)],
+        publisher: &PublisherResult,
     ) -> Self {
         Self {
             plan,
             streams,
             spans: plan.publishers.iter().map(|g| spans(plan, g)).collect(),
             starts: phases.iter().map(|(start, _)| *start).collect(),
-            unacked: unacked.iter().copied().collect(),
+            unacked: publisher.unacked.iter().copied().collect(),
+            unacked_capped: publisher.unacked_capped,
         }
     }
 
@@ -52,6 +56,10 @@ impl CloseFacts for Facts<'_> {
 
     fn contract(&self) -> Contract {
         self.plan.target.contract
+    }
+
+    fn accounted(&self, stream: StreamId, seq: u64) -> bool {
+        !self.unacked_capped || self.unacked.contains(&(stream, seq))
     }
 
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {

@@ -12,7 +12,9 @@ use crate::clients::tally::GroupTally;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
 use crate::metrics::LatencySet;
-use crate::report::model::{Errors, Latencies, PhaseReport, Report, Setup, Slice, WaveMemory, Waves};
+use crate::report::model::{
+    Errors, Example, Latencies, PhaseReport, Report, Setup, Slice, WaveMemory, Waves,
+};
 use crate::run::round::Round;
 use crate::scenarios::plan::Plan;
 
@@ -40,14 +42,20 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.faults = faults(plan, schedule.cuts(), &fleet.faults);
     generator(report, &fleet, busiest);
 
-    let facts = Facts::new(plan, &fleet.board.streams, &phases, &fleet.publisher.unacked);
+    let facts = Facts::new(plan, &fleet.board.streams, &phases, &fleet.publisher);
     let obligations = fleet.board.obligations.load(std::sync::atomic::Ordering::Relaxed);
     let mut totals = Totals::new(cohorts::count(plan), plan.phases.len());
     for ledger in std::mem::take(&mut fleet.ledgers) {
         totals += ledger.close(&facts);
     }
     report.ledger = ledger(plan, &totals.all(), totals.receipts(), obligations);
-    report.ledger.examples = totals.examples().cloned().collect();
+    report.ledger.examples = totals
+        .examples()
+        .map(|example| Example {
+            channel_name: fleet.board.channel_name(example.channel as u32),
+            ..example.clone()
+        })
+        .collect();
     let selections = selections(plan, schedule.cuts());
     report.groups =
         selections.iter().map(|one| (one.name.clone(), one.slice(plan, &fleet, &totals))).collect();

@@ -225,9 +225,10 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
         links: Vec::new(),
         latency: LatencySet::new(0, 0),
         unacked: Vec::new(),
+        unacked_capped: false,
     };
     let phases = [(0, 1_000_000_000), (1_000_000_000, 2_000_000_000)];
-    let totals = ledger.close(&Facts::new(plan, &streams, &phases, &[]));
+    let totals = ledger.close(&Facts::new(plan, &streams, &phases, &publisher));
     let fleet = FleetResult {
         groups,
         ledgers: Vec::new(),
