@@ -225,7 +225,7 @@ impl Live {
             }
             Ok(Said::Complete { id }) => self.refused_subscription(shard, id, Reason::Complete, ""),
             Ok(Said::Ping { payload }) => self.reply(shard, payload),
-            Ok(Said::Pong { .. }) => self.on_pong(shard, now_ns),
+            Ok(Said::Pong { payload }) => self.on_pong(shard, payload, now_ns),
             Ok(Said::Ack) | Err(_) => self.violation(shard, text),
         }
     }
@@ -325,7 +325,7 @@ impl Live {
             shard.end_subscription(self.seat.first_sub + self.unasked, End::Unsubscribed);
             self.unasked += 1;
         } else if course == Course::Unsubscribe {
-            dialect.ping(&mut text);
+            dialect.ping(&self.question(), &mut text);
             self.answer = Answer::Awaited;
         } else {
             self.closing = true;
@@ -353,20 +353,27 @@ impl Live {
         owed
     }
 
-    fn on_pong(&mut self, shard: &Shard, now_ns: u64) {
+    /// The payload of our ping, which no other ping has.
+    fn question(&self) -> String {
+        format!(r#"{{"stressctl":{}}}"#, self.first_id)
+    }
+
+    fn on_pong(&mut self, shard: &Shard, payload: Option<&str>, now_ns: u64) {
         if self.answer != Answer::Awaited {
             self.chatty = true;
             return;
         }
+        // Pongs need not repeat what they answer. From a server that sends them unasked, one that does not proves
+        // nothing, and the answer is still waited for.
+        if self.chatty && payload != Some(self.question().as_str()) {
+            return;
+        }
         self.forgo_answer(shard);
-        // Pongs need not name what they answer. From a server that sends them unasked, one proves nothing.
-        if !self.chatty {
-            self.answer = Answer::Came(now_ns);
-            let state = &mut *shard.state.borrow_mut();
-            let mine = self.seat.range().map(|index| index as usize);
-            for index in mine.filter(|index| state.subs[*index].state == SubState::Unsubscribed) {
-                state.ledger.unsubscribe_answered(index);
-            }
+        self.answer = Answer::Came(now_ns);
+        let state = &mut *shard.state.borrow_mut();
+        let mine = self.seat.range().map(|index| index as usize);
+        for index in mine.filter(|index| state.subs[*index].state == SubState::Unsubscribed) {
+            state.ledger.unsubscribe_answered(index);
         }
     }
 }

@@ -91,9 +91,11 @@ impl Dialect {
         out.push_str(r#"","type":"complete"}"#);
     }
 
-    /// Asks for a pong.
-    pub fn ping(&self, out: &mut String) {
-        out.push_str(r#"{"type":"ping"}"#);
+    /// Asks for a pong; whoever answers with the payload has answered this one.
+    pub fn ping(&self, payload: &str, out: &mut String) {
+        out.push_str(r#"{"type":"ping","payload":"#);
+        out.push_str(payload);
+        out.push('}');
     }
 
     /// Answers a ping, with its payload if it had one.
@@ -302,7 +304,7 @@ mod tests {
             )
         );
         assert_eq!(encoded(|d, out| d.complete(7, out)), r#"{"id":"7","type":"complete"}"#);
-        assert_eq!(encoded(Dialect::ping), r#"{"type":"ping"}"#);
+        assert_eq!(encoded(|d, out| d.ping("{}", out)), r#"{"type":"ping","payload":{}}"#);
         assert_eq!(encoded(|d, out| d.pong(None, out)), r#"{"type":"pong"}"#);
         assert_eq!(encoded(|d, out| d.pong(Some(r#"{"n":1}"#), out)), r#"{"type":"pong","payload":{"n":1}}"#);
     }

@@ -27,7 +27,7 @@ pub struct Preflight {
 pub async fn preflight(endpoint: &Endpoint) -> Result<Preflight, Refusal> {
     let (mut socket, _) = endpoint.open().await?;
     let mut ping = String::new();
-    endpoint.dialect.ping(&mut ping);
+    endpoint.dialect.ping("{}", &mut ping);
     let began = clock::now();
     let answered = async {
         socket.send(Message::text(ping)).await.ok()?;
