@@ -30,9 +30,10 @@ enum Step {
         stream: usize,
         acked: bool,
     },
-    /// Acknowledgements of a stream arrive, for the oldest so many that wait for one.
-    Ack {
+    /// So many publishes of a stream are acknowledged or given up, after some older ones that still wait.
+    Settle {
         stream: usize,
+        passed_over: usize,
         count: usize,
     },
     /// A publisher connects again.
@@ -122,9 +123,11 @@ fn life() -> impl Strategy<Value = Step> {
 /// What happens while there is load.
 fn load() -> impl Strategy<Value = Vec<Step>> {
     let stream = || 0..streams().len();
+    let passed_over = prop_oneof![3 => Just(0_usize), 1 => 1..4_usize];
     let step = prop_oneof![
         30 => (stream(), prop::bool::weighted(0.9)).prop_map(|(stream, acked)| Step::Publish { stream, acked }),
-        15 => (stream(), 0..6_usize).prop_map(|(stream, count)| Step::Ack { stream, count }),
+        15 => (stream(), passed_over, 0..6_usize)
+            .prop_map(|(stream, passed_over, count)| Step::Settle { stream, passed_over, count }),
         60 => receive(),
         8 => life(),
         1 => (0..4_u32).prop_map(|publisher| Step::Epoch { publisher }),
@@ -178,7 +181,7 @@ impl CloseFacts for Model {
     }
 
     fn acknowledged(&self, stream: StreamId, seq: u64) -> bool {
-        self.event(stream, seq).is_some_and(|event| event.acked_at.is_some())
+        self.event(stream, seq).is_some_and(model::Event::is_acked)
     }
 
     fn phase_of(&self, _: StreamId, seq: u64) -> usize {
@@ -226,9 +229,10 @@ impl Both {
                 assert_eq!(published.obligations, self.model.publish(stream, acked));
                 self.obligations += published.obligations;
             }
-            Step::Ack { stream, count } => {
+            Step::Settle { stream, passed_over, count } => {
                 let stream = StreamId(stream as u32);
-                self.model.ack(stream, count).into_iter().for_each(|seq| self.roster.ack(stream, seq));
+                let settled = self.model.settle(stream, passed_over, count);
+                settled.into_iter().for_each(|seq| self.roster.settle(stream, seq));
             }
             Step::Epoch { publisher } => {
                 let number = self.roster.begin_epoch(&streams(), publisher);
@@ -353,7 +357,7 @@ proptest! {
         both.await_barriers();
         finish.iter().for_each(|step| both.step(step));
         for stream in 0..streams().len() {
-            both.step(&Step::Ack { stream, count: usize::MAX });
+            both.step(&Step::Settle { stream, passed_over: 0, count: usize::MAX });
         }
         let (totals, model, obligations) = both.close();
         let all: Counts = totals.all();
@@ -383,7 +387,8 @@ fn the_histories_reach_every_class() {
         load.iter().for_each(|step| both.step(step));
         both.await_barriers();
         finish.iter().for_each(|step| both.step(step));
-        (0..streams().len()).for_each(|stream| both.step(&Step::Ack { stream, count: usize::MAX }));
+        (0..streams().len())
+            .for_each(|stream| both.step(&Step::Settle { stream, passed_over: 0, count: usize::MAX }));
         let (totals, ..) = both.close();
         Class::ALL.iter().for_each(|class| *classes.entry(*class).or_default() += totals.all().of(*class));
         for class in ReceiptClass::ALL {

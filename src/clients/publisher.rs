@@ -358,8 +358,7 @@ impl Desk {
                 return self.result.borrow_mut().links[seat.group].probes_acked += 1;
             }
         };
-        self.board.roster.ack(stream, seq);
-        self.board.unacked.fetch_sub(1, Relaxed);
+        self.settled(stream, seq);
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].acked += 1;
         result.latency.publish_ack.record_ns(now_ns.saturating_sub(sent_ns));
@@ -369,7 +368,7 @@ impl Desk {
     pub(super) fn refused(&self, seat: PublisherSeat, what: What, refusal: &Refusal) {
         self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
         let What::Event { group, phase, stream, seq } = what else { return };
-        self.board.unacked.fetch_sub(1, Relaxed);
+        self.settled(stream, seq);
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].failed += 1;
         result.keep_unacked(stream, seq);
@@ -382,12 +381,18 @@ impl Desk {
             self.failed(seat, &Refusal { failure, text: String::new() });
         }
         let What::Event { group, phase, stream, seq } = what else { return };
-        self.board.unacked.fetch_sub(1, Relaxed);
+        self.settled(stream, seq);
         let mut result = self.result.borrow_mut();
         let tally = &mut result.groups[group][phase];
         tally.unknown += 1;
         tally.timed_out += u64::from(timed_out);
         result.keep_unacked(stream, seq);
+    }
+
+    /// Nothing more is awaited about an event.
+    fn settled(&self, stream: StreamId, seq: u64) {
+        self.board.roster.settle(stream, seq);
+        self.board.unacked.fetch_sub(1, Relaxed);
     }
 
     /// How late an event was sent although its connection could be written.

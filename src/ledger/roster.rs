@@ -8,10 +8,10 @@
 //! The seqs of a stream run on when its publisher reconnects. An epoch is a range of them; all but the newest of a
 //! stream are behind a lock, which nobody takes before somebody has reconnected.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::streams::{StreamId, Streams};
 
@@ -35,8 +35,13 @@ pub struct Published {
 #[derive(Debug)]
 pub struct Roster {
     words: Box<[AtomicU64]>,
-    acked: Box<[AtomicU64]>,
-    /// What `acked` was when it was last remembered, and the time before that.
+    /// The end of the settled prefix of each stream.
+    settled: Box<[AtomicU64]>,
+    /// Some stream has settled events beyond its prefix.
+    any_ahead: AtomicBool,
+    /// Those, of servers that answer out of order.
+    ahead: Mutex<HashMap<StreamId, BTreeSet<u64>>>,
+    /// What `settled` was when it was last remembered, and the time before that.
     recently: Box<[AtomicU64]>,
     before: Box<[AtomicU64]>,
     /// Some publisher has begun a second epoch.
@@ -54,7 +59,9 @@ impl Roster {
         let zeros = || (0..streams.len()).map(|_| AtomicU64::new(0)).collect();
         Self {
             words: zeros(),
-            acked: zeros(),
+            settled: zeros(),
+            any_ahead: AtomicBool::new(false),
+            ahead: Mutex::default(),
             recently: zeros(),
             before: zeros(),
             renewed: AtomicBool::new(false),
@@ -63,16 +70,23 @@ impl Roster {
         }
     }
 
-    /// Notes the acknowledgement of an event.
-    pub fn ack(&self, stream: StreamId, seq: u64) {
-        self.acked[stream.index()].fetch_max(seq + 1, Ordering::Release);
+    /// Notes that nothing more is awaited about an event: it was acknowledged, refused, or given up. Called by the
+    /// thread that publishes the stream; what it says of an event for the second time changes nothing.
+    pub fn settle(&self, stream: StreamId, seq: u64) {
+        let prefix = &self.settled[stream.index()];
+        let end = prefix.load(Ordering::Relaxed);
+        if seq == end && !self.any_ahead.load(Ordering::Relaxed) {
+            prefix.store(end + 1, Ordering::Release);
+        } else if seq >= end {
+            self.settle_out_of_order(stream, seq, end);
+        }
     }
 
     /// Remembers what is acknowledged now; called at even intervals, by one thread.
     pub fn remember(&self) {
-        for ((acked, recently), before) in self.acked.iter().zip(&self.recently).zip(&self.before) {
+        for ((settled, recently), before) in self.settled.iter().zip(&self.recently).zip(&self.before) {
             before.store(recently.load(Ordering::Relaxed), Ordering::Relaxed);
-            recently.store(acked.load(Ordering::Acquire), Ordering::Relaxed);
+            recently.store(settled.load(Ordering::Acquire), Ordering::Relaxed);
         }
     }
 
@@ -82,10 +96,26 @@ impl Roster {
         self.before[stream.index()].load(Ordering::Relaxed)
     }
 
-    /// One more than the last seq of a stream that was acknowledged; 0: none.
+    fn settle_out_of_order(&self, stream: StreamId, seq: u64, mut end: u64) {
+        let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        let beyond = ahead.entry(stream).or_default();
+        beyond.insert(seq);
+        while beyond.first() == Some(&end) {
+            beyond.pop_first();
+            end += 1;
+        }
+        if beyond.is_empty() {
+            ahead.remove(&stream);
+        }
+        self.any_ahead.store(!ahead.is_empty(), Ordering::Relaxed);
+        self.settled[stream.index()].store(end, Ordering::Release);
+    }
+
+    /// One more than the last seq up to which every event of a stream is settled; 0: not even the first. Of an
+    /// acknowledged event beyond it an earlier one may still be on its way into the server.
     #[must_use]
     pub fn acked_through(&self, stream: StreamId) -> u64 {
-        self.acked[stream.index()].load(Ordering::Acquire)
+        self.settled[stream.index()].load(Ordering::Acquire)
     }
 
     /// A publisher has connected again: what it publishes from now on belongs to a new epoch, whose number is
@@ -211,6 +241,25 @@ mod tests {
         assert_eq!(roster.release(stream), 2);
         assert_eq!((roster.published(stream), roster.enrolled(stream)), (2, 0));
         assert_eq!(roster.published_on(&streams, 0), 2);
+    }
+
+    #[test]
+    fn only_what_is_settled_without_a_gap_counts() {
+        let streams = Streams::new(2, &[GroupShape { connections: 1 }]);
+        let roster = Roster::new(&streams);
+        let through = |stream, seqs: &[u64]| {
+            let one = |seq: &u64| {
+                roster.settle(StreamId(stream), *seq);
+                roster.acked_through(StreamId(stream))
+            };
+            seqs.iter().map(one).collect::<Vec<_>>()
+        };
+        assert_eq!(through(0, &[0, 1, 2]), [1, 2, 3]);
+        assert_eq!(through(0, &[5, 4, 7, 3, 6, 8]), [3, 3, 3, 6, 8, 9]);
+        assert_eq!(through(0, &[11]), [9]);
+        assert_eq!(through(1, &[0, 2, 1, 3]), [1, 1, 3, 4], "streams do not hold each other back");
+        assert_eq!(through(0, &[3, 11, 9, 10, 12]), [9, 9, 10, 12, 13], "a late answer changes nothing");
+        assert!(!roster.any_ahead.load(Ordering::Relaxed));
     }
 
     #[test]

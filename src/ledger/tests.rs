@@ -93,7 +93,7 @@ impl Story {
     }
 
     fn ack(&mut self, last: u64) -> &mut Self {
-        self.roster.ack(STREAM, last);
+        (self.roster.acked_through(STREAM)..=last).for_each(|seq| self.roster.settle(STREAM, seq));
         self
     }
 

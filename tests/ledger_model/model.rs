@@ -15,7 +15,14 @@ pub(super) struct Event {
     pub(super) sent_at: u64,
     /// It will be acknowledged.
     ackable: bool,
-    pub(super) acked_at: Option<u64>,
+    /// When it was acknowledged or, if it is never to be, given up.
+    settled_at: Option<u64>,
+}
+
+impl Event {
+    pub(super) fn is_acked(&self) -> bool {
+        self.ackable && self.settled_at.is_some()
+    }
 }
 
 /// One subscribe, from its flush (or, unnoticed, its confirmation) until something newer takes its place.
@@ -93,10 +100,10 @@ impl Model {
         self.epochs.iter().filter(|one| **one == publisher).count() as u32
     }
 
-    /// When it was known that the server had an event: acknowledged itself, or a later one of its stream.
+    /// When nothing was awaited any more about an event and all earlier ones of its stream.
     fn known_at(&self, event: &Event) -> u64 {
-        let later = self.events.iter().filter(|e| e.stream == event.stream && e.seq >= event.seq);
-        later.filter_map(|e| e.acked_at).min().unwrap_or(u64::MAX)
+        let earlier = self.events.iter().filter(|e| e.stream == event.stream && e.seq <= event.seq);
+        earlier.map(|e| e.settled_at.unwrap_or(u64::MAX)).max().expect("it is among them")
     }
 
     pub(super) fn is_live(&self, sub: usize) -> bool {
@@ -111,7 +118,7 @@ impl Model {
     pub(super) fn publish(&mut self, stream: StreamId, ackable: bool) -> u64 {
         let seq = self.events.iter().filter(|event| event.stream == stream).count() as u64;
         let epoch = self.epoch(stream);
-        self.events.push(Event { stream, seq, epoch, sent_at: self.now, ackable, acked_at: None });
+        self.events.push(Event { stream, seq, epoch, sent_at: self.now, ackable, settled_at: None });
         let channel = streams().channel(stream);
         let members = (0..SUBSCRIPTIONS).filter(|sub| self.members[*sub] && channel_of(*sub) == channel);
         let before = self.owed.len();
@@ -119,15 +126,15 @@ impl Model {
         (self.owed.len() - before) as u64
     }
 
-    /// Acknowledges the oldest events of a stream that wait for it; returns their seqs.
-    pub(super) fn ack(&mut self, stream: StreamId, count: usize) -> Vec<u64> {
+    /// Settles events of a stream that wait for it, but the oldest so many of them; returns their seqs.
+    pub(super) fn settle(&mut self, stream: StreamId, passed_over: usize, count: usize) -> Vec<u64> {
         let now = self.now;
-        let open = self.events.iter_mut().filter(|e| e.stream == stream && e.ackable && e.acked_at.is_none());
-        let acked = open.take(count).map(|event| {
-            event.acked_at = Some(now);
+        let open = self.events.iter_mut().filter(|e| e.stream == stream && e.settled_at.is_none());
+        let settled = open.skip(passed_over).take(count).map(|event| {
+            event.settled_at = Some(now);
             event.seq
         });
-        acked.collect()
+        settled.collect()
     }
 
     pub(super) fn subscribed(&mut self, sub: usize, flushed: u64) {
@@ -356,7 +363,7 @@ impl Model {
         if self.damaged.contains(&(owed.sub, owed.stream, owed.seq)) {
             return Class::Damaged;
         }
-        if event.acked_at.is_none() {
+        if !event.is_acked() {
             return Class::UnknownPublish;
         }
         let lives = self.operations[owed.sub].iter().enumerate().filter(|(_, op)| op.confirmed_at.is_some());
