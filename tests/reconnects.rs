@@ -14,7 +14,7 @@ use stressctl::clients::shard::Course;
 use stressctl::clients::tally::GroupTally;
 use stressctl::clock;
 use stressctl::inject::cohort;
-use stressctl::scenarios::plan::{Connect, Reconnect, Terminate};
+use stressctl::scenarios::plan::{Aim, Connect, Crew, FaultKind, How, Reconnect, Terminate};
 
 const CLIENTS: u64 = 40;
 const VICTIMS: u64 = 20;
@@ -32,9 +32,9 @@ faults.cut = { on = "clients", fraction = "50%", phase = "herd", terminate = { h
 reached.all-cut = "faults.cut.applied / predicted == 100%"
 "#;
 
-fn set_up(relay: &Relay, how: Terminate, reconnect: Reconnect) -> Rig {
+fn set_up(relay: &Relay, how: How, reconnect: Reconnect) -> Rig {
     Rig::set_up(HALF, relay.address(), |plan, _| {
-        plan.faults[0].kind = stressctl::scenarios::plan::FaultKind::Terminate(how);
+        plan.faults[0].kind = FaultKind::Terminate(Terminate { how, at: Vec::new() });
         plan.subscribers[0].reconnect = reconnect;
     })
 }
@@ -92,11 +92,9 @@ fn cut_and_come_back(server: &Reference, relay: &Relay, rig: Rig, seen: End) {
 
 #[test]
 fn who_is_planned_is_cut_as_planned_and_comes_back() {
-    for (how, seen) in [
-        (Terminate::Reset, End::Reset),
-        (Terminate::Fin, End::Fin),
-        (Terminate::WsClose(4001), End::Close(4001)),
-    ] {
+    for (how, seen) in
+        [(How::Reset, End::Reset), (How::Fin, End::Fin), (How::WsClose(4001), End::Close(4001))]
+    {
         let server = Reference::start();
         let relay = Relay::to(server.address());
         let rig = set_up(&relay, how, Reconnect::Immediate);
@@ -107,12 +105,12 @@ fn who_is_planned_is_cut_as_planned_and_comes_back() {
 /// Under TLS a close frame cannot be seen from outside, but a reset and the end of the stream can.
 #[test]
 fn so_it_is_under_tls() {
-    for (how, seen) in [(Terminate::Reset, End::Reset), (Terminate::Fin, End::Fin)] {
+    for (how, seen) in [(How::Reset, End::Reset), (How::Fin, End::Fin)] {
         let server = Reference::start();
         let secured = Secured::before(server.address());
         let relay = Relay::to(secured.address());
         let rig = Rig::set_up(HALF, relay.address(), |plan, paths| {
-            plan.faults[0].kind = stressctl::scenarios::plan::FaultKind::Terminate(how);
+            plan.faults[0].kind = FaultKind::Terminate(Terminate { how, at: Vec::new() });
             let url = format!("wss://localhost:{}/graphql", relay.address().port());
             paths.endpoint.url = url.parse().expect("a url");
             paths.endpoint.tls = Some(secured.trust());
@@ -127,7 +125,7 @@ fn five_hundred_are_cut_at_one_instant() {
     let rig = Rig::set_up(HALF, server.address(), |plan, _| {
         let group = &mut plan.subscribers[0];
         (group.connections, group.subscriptions) = (1_000, 1_000);
-        plan.faults[0].on = vec![(0, 500)];
+        plan.faults[0].on = vec![Aim::Group { group: Crew::Subscribers(0), count: 500 }];
     });
     rig.begin(1);
     all_back(&rig, &server, 1_000 + 500 + OTHERS);
@@ -168,7 +166,7 @@ fn refused_returns_are_named_and_tried_again() {
     const REFUSED: u64 = 30;
     let server = Reference::start();
     let relay = Relay::to(server.address());
-    let rig = set_up(&relay, Terminate::Reset, Reconnect::Fixed(Duration::from_millis(50)));
+    let rig = set_up(&relay, How::Reset, Reconnect::Fixed(Duration::from_millis(50)));
     relay.refuse(REFUSED as i64);
     rig.begin(1);
     rig.wait("refusals", |_, _| relay.refused() == REFUSED);
@@ -193,7 +191,7 @@ fn refused_returns_are_named_and_tried_again() {
 fn who_does_not_reconnect_stays_gone() {
     let server = Reference::start();
     let relay = Relay::to(server.address());
-    let rig = set_up(&relay, Terminate::Fin, Reconnect::None);
+    let rig = set_up(&relay, How::Fin, Reconnect::None);
     rig.begin(1);
     rig.wait("cuts", |_, _| relay.ends().len() as u64 == VICTIMS);
     std::thread::sleep(Duration::from_millis(300));

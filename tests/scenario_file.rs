@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use stressctl::scenarios::catalogue::{BUILT_IN, Catalogue, Options};
+use stressctl::scenarios::plan::{Aim, Crew, Fault};
 use stressctl::scenarios::problem::{Problem, Problems};
 
 const LANGUAGE: &str = include_str!("fixtures/language.toml");
@@ -115,7 +116,7 @@ x = { on = "e", fraction = "14.5%", start = "4.9s", terminate = { how = "ws-clos
     let plan = |c: &Catalogue| c.plan(&["mine"], &Options::default()).unwrap().plans.remove(0);
     let (plan, again) = (plan(&catalogue), plan(&again));
     assert_eq!((&plan.faults, &plan.hash), (&again.faults, &again.hash));
-    let on: Vec<&[(usize, u32)]> = plan.faults.iter().map(|fault| fault.on.as_slice()).collect();
+    let on: Vec<Vec<(usize, u32)>> = plan.faults.iter().map(aims).collect();
     // A third of 90 is 29.9997; 7 % are 6.3, 14.5 % are 13.05; groups in the order of the file.
     assert_eq!(on, [&[(0, 90)][..], &[(1, 30), (2, 30)], &[(1, 6), (2, 6), (3, 6)], &[(4, 13)]]);
 }
@@ -173,7 +174,7 @@ reached.all = "faults.x.applied / predicted == 100%"
     let counts = |scale: f64| {
         let options = Options { scale, ..Options::default() };
         let plan = catalogue.plan(&["mine"], &options).map_err(|p| p.0[0].message.clone())?.plans.remove(0);
-        Ok(plan.faults.iter().map(|fault| fault.on[0].1).collect::<Vec<u32>>())
+        Ok(plan.faults.iter().map(|fault| aims(fault)[0].1).collect::<Vec<u32>>())
     };
     assert_eq!(counts(1.0), Ok(vec![50, 100, 50]));
     assert_eq!(counts(0.05), Ok(vec![3, 5, 2])); // of 10: halves round up, and nobody is hit twice
@@ -253,7 +254,10 @@ fn faults_are_overridden_like_everything_else() {
         hash("subscribers.clients.reconnect={ fixed = { wait = \"1s\" } }", None),
     ];
     assert!(others.iter().all(|hash| *hash != base && hash.len() == 16), "{others:?}");
-    assert_eq!(plan("faults.cut.fraction=25%", None).unwrap().faults[0].on, [(0, 250)]);
+    assert_eq!(
+        plan("faults.cut.fraction=25%", None).unwrap().faults[0].on,
+        [Aim::Group { group: Crew::Subscribers(0), count: 250 }]
+    );
     let refused = [
         ("faults.cat.fraction=25%", "there is no fault `cat` in `faults`"),
         ("faults.cut.fractoin=25%", "unknown key `fractoin`"),
@@ -324,4 +328,13 @@ proptest! {
             prop_assert!(plan.channels >= 1 && plan.channels <= plan.subscriptions());
         }
     }
+}
+
+/// Groups of subscribers that a fault aims at, and how many of each.
+fn aims(fault: &Fault) -> Vec<(usize, u32)> {
+    let one = |aim: &Aim| match *aim {
+        Aim::Group { group: Crew::Subscribers(group), count } => (group, count),
+        other => panic!("{other:?}"),
+    };
+    fault.on.iter().map(one).collect()
 }

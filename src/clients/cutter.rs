@@ -15,14 +15,16 @@ use super::board::Board;
 use super::farewell;
 use super::shard::{Course, Orders, Shard};
 use super::task::pass_on;
-use crate::inject::Cut;
+use crate::inject::Act;
 use crate::ledger::End;
+use crate::scenarios::plan::{FaultKind, How, Part};
 
 /// A planned cut of one of this shard's connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Planned {
     seat: usize,
-    cut: Cut,
+    act: Act,
+    how: How,
 }
 
 /// What is still to be cut.
@@ -36,17 +38,19 @@ struct Agenda {
 
 impl Agenda {
     /// Everything planned for these connections: their indices in the plan, by seat.
-    fn of(cuts: &[Cut], seat_of: impl Fn(u32) -> Option<usize>) -> Self {
-        let mine = cuts.iter().filter_map(|cut| Some(Planned { seat: seat_of(cut.connection)?, cut: *cut }));
+    fn of(acts: &[Act], how: impl Fn(usize) -> Option<How>, seat_of: impl Fn(u32) -> Option<usize>) -> Self {
+        let mine = acts.iter().filter_map(|act| {
+            Some(Planned { seat: seat_of(act.connection)?, act: *act, how: how(act.fault)? })
+        });
         Self { later: mine.collect(), begun: Vec::new() }
     }
 
     /// The phases that `began` knows the beginning of have begun.
-    fn begin(&mut self, began: impl Fn(usize) -> Option<u64>) {
+    fn begin(&mut self, began: impl Fn(Part) -> Option<u64>) {
         let begun = &mut self.begun;
         self.later.retain(|planned| {
-            let Some(start_ns) = began(planned.cut.phase) else { return true };
-            let after = u64::try_from(planned.cut.after.as_nanos()).unwrap_or(u64::MAX);
+            let Some(start_ns) = began(planned.act.part) else { return true };
+            let after = u64::try_from(planned.act.after.as_nanos()).unwrap_or(u64::MAX);
             begun.push((start_ns.saturating_add(after), *planned));
             false
         });
@@ -71,7 +75,7 @@ impl Agenda {
 /// Follows the schedule until it is done or nothing may be cut any more; what was not cut then never is, and
 /// [`Shard::reconcile_faults`] says so.
 pub(super) async fn run(shard: Rc<Shard>, orders: watch::Receiver<Orders>) {
-    let agenda = Agenda::of(shard.plan.schedule.cuts(), |connection| shard.seat_of(connection));
+    let agenda = shard.agenda();
     let mut farewells = JoinSet::new();
     follow(agenda, orders, &shard.plan.board, |due_ns, planned| {
         while let Some(ended) = farewells.try_join_next() {
@@ -96,7 +100,7 @@ async fn follow(
         if now.healed || now.course > Course::Run {
             return;
         }
-        agenda.begin(|phase| began(board, now, phase));
+        agenda.begin(|part| began(board, now, part));
         while let Some((due_ns, planned)) = agenda.take_due(board.clock.now_ns()) {
             cut(due_ns, &planned);
         }
@@ -115,7 +119,8 @@ async fn follow(
 }
 
 /// When a phase began, if it has: orders name only the last one.
-fn began(board: &Board, orders: Orders, phase: usize) -> Option<u64> {
+fn began(board: &Board, orders: Orders, part: Part) -> Option<u64> {
+    let Part::Phase(phase) = part else { return Some(0) };
     let (last, start_ns) = orders.phase?;
     match phase.cmp(&last) {
         Ordering::Equal => Some(start_ns),
@@ -127,19 +132,19 @@ fn began(board: &Board, orders: Orders, phase: usize) -> Option<u64> {
 impl Shard {
     /// Cuts a connection now, if it is open; its life ends at this moment.
     fn cut(&self, due_ns: u64, planned: &Planned, farewells: &mut JoinSet<()>) {
-        let Planned { seat, cut } = planned;
+        let Planned { seat, act, how } = planned;
         let is_open = self.lives.borrow()[*seat].as_ref().is_some_and(|live| live.is_open());
         if !is_open {
             return;
         }
         let live = self.take_life(*seat).expect("it is open");
         let waker = live.waker().cloned();
-        if let Some(rest) = farewell::begin(live.into_socket(), cut.how) {
+        if let Some(rest) = farewell::begin(live.into_socket(), *how) {
             farewells.spawn_local(rest);
         }
         let at_ns = self.plan.board.clock.now_ns();
         self.book_cut(*seat);
-        self.state.borrow_mut().faults[cut.fault].apply(due_ns, at_ns);
+        self.state.borrow_mut().faults[act.fault].apply(due_ns, at_ns);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -148,9 +153,17 @@ impl Shard {
     /// What was planned for this shard and not applied, for whatever reason, was not applied.
     pub(super) fn reconcile_faults(&self) {
         let faults = &mut self.state.borrow_mut().faults;
-        let planned = Agenda::of(self.plan.schedule.cuts(), |connection| self.seat_of(connection)).later;
-        planned.iter().for_each(|planned| faults[planned.cut.fault].not_applied += 1);
+        let planned = self.agenda().later;
+        planned.iter().for_each(|planned| faults[planned.act.fault].not_applied += 1);
         faults.iter_mut().for_each(|fault| fault.not_applied -= fault.applied);
+    }
+
+    fn agenda(&self) -> Agenda {
+        let how = |fault: usize| match &self.plan.kinds[fault] {
+            FaultKind::Terminate(end) => Some(end.how),
+            _ => None,
+        };
+        Agenda::of(self.plan.schedule.acts(), how, |connection| self.seat_of(connection))
     }
 
     fn seat_of(&self, connection: u32) -> Option<usize> {
@@ -181,11 +194,10 @@ mod tests {
     use super::*;
     use crate::clock::{self, RunClock};
     use crate::ledger::Streams;
-    use crate::scenarios::plan::Terminate;
 
-    fn cut(connection: u32, phase: usize, after_ms: u64) -> Cut {
+    fn cut(connection: u32, phase: usize, after_ms: u64) -> Act {
         let after = Duration::from_millis(after_ms);
-        Cut { fault: 0, connection, phase, after, how: Terminate::Reset }
+        Act { fault: 0, connection, part: Part::Phase(phase), after, length: None, point: None }
     }
 
     fn board() -> Board {
@@ -200,14 +212,18 @@ mod tests {
 
     /// Follows the cuts while `conduct` gives orders; which seat was cut at which ms.
     async fn cuts<F: Future<Output = ()>>(
-        planned: &[Cut],
+        planned: &[Act],
         board: &Board,
         conduct: impl FnOnce(watch::Sender<Orders>) -> F,
     ) -> Vec<(usize, u128)> {
         let began = clock::now();
         let (give, orders) = watch::channel(Orders::default());
         let done = RefCell::new(Vec::new());
-        let agenda = Agenda::of(planned, |connection| (connection < 10).then_some(connection as usize));
+        let agenda = Agenda::of(
+            planned,
+            |_| Some(How::Reset),
+            |connection| (connection < 10).then_some(connection as usize),
+        );
         let following = follow(agenda, orders, board, |due_ns, planned| {
             assert!(board.clock.now_ns() >= due_ns, "not before its time");
             done.borrow_mut().push((planned.seat, began.elapsed().as_millis()));

@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::handshake::Socket;
-use crate::scenarios::plan::Terminate;
+use crate::scenarios::plan::How;
 
 /// How long the server may take to end its side.
 const WAIT: Duration = Duration::from_secs(2);
@@ -22,16 +22,16 @@ const WAIT: Duration = Duration::from_secs(2);
 const READ: usize = 4 << 10;
 
 /// Ends a connection now, without awaiting anything; what remains to be done about it, if anything does.
-pub(super) fn begin(socket: Socket, how: Terminate) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+pub(super) fn begin(socket: Socket, how: How) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
     let tcp = SockRef::from(socket.get_ref().tcp());
     match how {
-        Terminate::Reset => {
+        How::Reset => {
             // Closed with nothing to linger for, the socket is reset, whatever is on its way.
             let lingers = tcp.set_linger(Some(Duration::ZERO));
             debug_assert!(lingers.is_ok(), "{lingers:?}");
             None
         }
-        Terminate::Fin => {
+        How::Fin | How::HalfClose => {
             // As the end of a process looks from outside: under TLS, too, without a goodbye of its own. It fails
             // where the server ended the connection a moment ago, and then there is nothing left to end.
             let _ = tcp.shutdown(Shutdown::Write);
@@ -39,7 +39,7 @@ pub(super) fn begin(socket: Socket, how: Terminate) -> Option<Pin<Box<dyn Future
                 let _ = timeout(WAIT, read_to_end(socket.get_ref().tcp())).await;
             }))
         }
-        Terminate::WsClose(code) => Some(close(socket, code)),
+        How::WsClose(code) => Some(close(socket, code)),
     }
 }
 

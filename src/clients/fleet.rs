@@ -271,7 +271,7 @@ fn start_shard(
         groups: plan.subscribers.clone(),
         channels: plan.channels,
         phases: plan.phases.len(),
-        faults: plan.faults.len(),
+        kinds: plan.faults.iter().map(|fault| fault.kind.clone()).collect(),
         schedule: Arc::clone(schedule),
     };
     let shapes: Vec<SubscriptionShape> = shard::subscriptions(&shard_plan)

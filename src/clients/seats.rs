@@ -80,6 +80,9 @@ mod tests {
             wave_pause: Duration::ZERO,
             first_subscription,
             reconnect: Reconnect::None,
+            retry_budget: None,
+            breaker: None,
+            keepalive: None,
         }
     }
 

@@ -31,7 +31,7 @@ use crate::clock::{self, Instant};
 use crate::inject::{FaultTally, Schedule};
 use crate::ledger::ShardLedger;
 use crate::metrics::{LatencySet, Precision, Recorder, thread_time};
-use crate::scenarios::plan::SubscriberGroup;
+use crate::scenarios::plan::{FaultKind, SubscriberGroup};
 
 /// How often counts are passed to the conductor.
 const TICK: Duration = Duration::from_millis(20);
@@ -91,8 +91,8 @@ pub struct ShardPlan {
     pub channels: u32,
     /// Number of phases.
     pub phases: usize,
-    /// Number of faults.
-    pub faults: usize,
+    /// What each fault does.
+    pub kinds: Vec<FaultKind>,
     /// Who is hit by which fault, and when.
     pub schedule: Arc<Schedule>,
 }
@@ -317,7 +317,7 @@ impl Shard {
             ledger,
             cohorts: vec![GroupTally::default(); cohorts],
             latency: LatencySet::new(cohorts, plan.phases),
-            faults: vec![FaultTally::default(); plan.faults],
+            faults: vec![FaultTally::default(); plan.kinds.len()],
             subs: subs.collect(),
             away: BTreeMap::new(),
             receipts: 0,

@@ -4,8 +4,10 @@
 //! before the run starts, and prints them. `clients` applies what it says, and records in [`FaultTally`] what really
 //! happened and when, so that plan and deed can be reconciled.
 
+mod draws;
 mod record;
 mod schedule;
 
-pub use record::FaultTally;
-pub use schedule::{Cut, Schedule, cohort};
+pub use draws::Draws;
+pub use record::{FaultTally, Moments};
+pub use schedule::{Act, Lane, Schedule, cohort};

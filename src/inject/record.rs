@@ -1,25 +1,45 @@
 //! What became of the applications of one fault.
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 use crate::metrics::{Precision, Recorder};
+use crate::scenarios::plan::DropPoint;
 
 /// Applications of one fault as they happened; one per shard, added up by the fleet.
 #[derive(Debug, Clone)]
 pub struct FaultTally {
     /// Applied.
     pub applied: u64,
+    /// Of those, over by now: a fault that lasts was taken back. One that does not last is never among them.
+    pub ended: u64,
     /// Could not be applied: the connection was not open when it was due.
     pub not_applied: u64,
     /// First and last application, ns on the run's axis.
     pub span_ns: Option<(u64, u64)>,
     /// How late each was.
     pub late: Recorder,
+    /// Applications by the point that the connection was ended at.
+    pub points: BTreeMap<DropPoint, u64>,
+    /// Delays that were drawn, of faults that delay.
+    pub drawn: Moments,
+    /// How long those really took.
+    pub realised: Moments,
 }
 
 impl Default for FaultTally {
     fn default() -> Self {
-        Self { applied: 0, not_applied: 0, span_ns: None, late: Recorder::new(Precision::Fine) }
+        Self {
+            applied: 0,
+            ended: 0,
+            not_applied: 0,
+            span_ns: None,
+            late: Recorder::new(Precision::Fine),
+            points: BTreeMap::new(),
+            drawn: Moments::default(),
+            realised: Moments::default(),
+        }
     }
 }
 
@@ -31,6 +51,12 @@ impl FaultTally {
         self.late.record_ns(at_ns.saturating_sub(due_ns));
     }
 
+    /// Notes one delay: as drawn, and as it was.
+    pub fn delayed(&mut self, drawn: Duration, realised: Duration) {
+        self.drawn.add(drawn.as_secs_f64());
+        self.realised.add(realised.as_secs_f64());
+    }
+
     fn widen(&mut self, by: (u64, u64)) {
         let (first, last) = self.span_ns.unwrap_or(by);
         self.span_ns = Some((first.min(by.0), last.max(by.1)));
@@ -40,9 +66,61 @@ impl FaultTally {
 impl AddAssign<&Self> for FaultTally {
     fn add_assign(&mut self, other: &Self) {
         self.applied += other.applied;
+        self.ended += other.ended;
         self.not_applied += other.not_applied;
         other.span_ns.into_iter().for_each(|span| self.widen(span));
         self.late.merge(&other.late);
+        for (point, count) in &other.points {
+            *self.points.entry(*point).or_default() += count;
+        }
+        self.drawn += other.drawn;
+        self.realised += other.realised;
+    }
+}
+
+/// Count, mean and deviation of a series of seconds, kept without its members.
+///
+/// Updated by Welford's method and merged by that of Chan, Golub and LeVeque ("Updating Formulae and a Pairwise Algorithm
+/// for Computing Sample Variances", 1979).
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Moments {
+    /// Members.
+    pub count: u64,
+    /// Their mean.
+    pub mean: f64,
+    /// Sum of the squares of their distances from the mean.
+    squares: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+}
+
+impl Moments {
+    /// One more.
+    pub fn add(&mut self, value: f64) {
+        *self += Self { count: 1, mean: value, squares: 0.0, min: value, max: value };
+    }
+
+    /// Standard deviation of the members themselves (not of a population they are a sample of).
+    #[must_use]
+    pub fn deviation(&self) -> f64 {
+        if self.count == 0 { 0.0 } else { (self.squares / self.count as f64).sqrt() }
+    }
+}
+
+impl AddAssign for Moments {
+    fn add_assign(&mut self, other: Self) {
+        if self.count == 0 || other.count == 0 {
+            *self = if self.count == 0 { other } else { *self };
+            return;
+        }
+        let (mine, theirs) = (self.count as f64, other.count as f64);
+        let (all, apart) = (mine + theirs, other.mean - self.mean);
+        self.count += other.count;
+        self.squares += other.squares + apart * apart * mine * theirs / all;
+        self.mean += apart * theirs / all;
+        (self.min, self.max) = (self.min.min(other.min), self.max.max(other.max));
     }
 }
 
@@ -54,10 +132,32 @@ mod tests {
     fn shards_add_up_and_the_span_covers_both() {
         let mut one = FaultTally::default();
         one.apply(100, 150);
-        let mut two = FaultTally { not_applied: 1, ..FaultTally::default() };
+        one.points.insert(DropPoint::Receive, 1);
+        let mut two = FaultTally { not_applied: 1, ended: 1, ..FaultTally::default() };
         two.apply(100, 120);
+        two.points.insert(DropPoint::Receive, 2);
+        two.delayed(Duration::from_millis(5), Duration::from_millis(6));
         one += &two;
-        assert_eq!((one.applied, one.not_applied, one.span_ns), (2, 1, Some((120, 150))));
-        assert_eq!(one.late.count(), 2);
+        assert_eq!((one.applied, one.ended, one.not_applied, one.span_ns), (2, 1, 1, Some((120, 150))));
+        assert_eq!((one.late.count(), one.points[&DropPoint::Receive]), (2, 3));
+        assert_eq!((one.drawn.mean, one.realised.mean), (0.005, 0.006));
+    }
+
+    #[test]
+    fn moments_are_those_of_all_members_however_they_are_put_together() {
+        let members = [0.5, 0.1, 0.9, 0.4, 0.4, 0.7];
+        let of = |members: &[f64]| {
+            let mut moments = Moments::default();
+            members.iter().for_each(|m| moments.add(*m));
+            moments
+        };
+        for split in 0..=members.len() {
+            let mut all = of(&members[..split]);
+            all += of(&members[split..]);
+            assert_eq!((all.count, all.min, all.max), (6, 0.1, 0.9));
+            assert!((all.mean - 0.5).abs() < 1e-12, "{all:?}");
+            assert!((all.deviation() - (0.38_f64 / 6.0).sqrt()).abs() < 1e-12, "{all:?}");
+        }
+        assert_eq!(Moments::default().deviation(), 0.0);
     }
 }

@@ -7,92 +7,114 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
-use xxhash_rust::xxh3::xxh3_64;
+use super::draws::{Draws, Stream};
+use crate::scenarios::plan::{Aim, Crew, DropPoint, Fault, FaultKind, Part, Plan, Stagger};
 
-use crate::scenarios::plan::{Fault, FaultKind, Plan, Stagger, SubscriberGroup, Terminate};
-
-/// One planned end of a connection.
+/// One planned application of a fault to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
+pub struct Act {
     /// Index of the fault in the plan.
     pub fault: usize,
-    /// Index of the connection among all subscribing connections of the plan.
+    /// Index of the connection among all of the plan: subscribing ones first, then publishing ones.
     pub connection: u32,
-    /// The phase it happens in.
-    pub phase: usize,
-    /// When, after the begin of that phase.
+    /// The part of the run it happens in.
+    pub part: Part,
+    /// When it begins, after the begin of that part.
     pub after: Duration,
-    /// How.
-    pub how: Terminate,
+    /// How long it lasts; `None`: to the end of the part, or no time at all where it is no matter of time.
+    pub length: Option<Duration>,
+    /// What the connection is in the middle of when it is ended; `None`: anything, or it is not ended.
+    pub point: Option<DropPoint>,
 }
 
 /// Every decision about faults of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schedule {
-    /// By connection, then phase, then time.
-    cuts: Vec<Cut>,
+    /// By connection, then part, then time, then fault.
+    acts: Vec<Act>,
     groups: Vec<Seats>,
+    /// Names of the faults.
+    faults: Vec<String>,
     seed: u64,
 }
 
 /// A group's part of all connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seats {
+    crew: Crew,
     name: String,
     first: u32,
     connections: u32,
 }
 
+/// A victim: index of its group among [`Schedule::groups`], and of the connection within it.
+type Victim = (usize, u32);
+
 impl Schedule {
     /// Draws every victim and every moment of a plan.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        let mut schedule = Self { cuts: Vec::new(), groups: seats(&plan.subscribers), seed: plan.seed };
-        // Connections of each group that a fault has drawn already.
-        let mut drawn = vec![HashSet::new(); plan.subscribers.len()];
-        for (index, fault) in plan.faults.iter().enumerate() {
-            schedule.add(index, fault, &mut drawn);
+        let faults = plan.faults.iter().map(|fault| fault.name.clone()).collect();
+        let mut schedule = Self { acts: Vec::new(), groups: seats(plan), faults, seed: plan.seed };
+        let victims = schedule.all_victims(plan);
+        for ((index, fault), victims) in plan.faults.iter().enumerate().zip(&victims) {
+            schedule.add(index, fault, victims);
         }
-        schedule.cuts.sort_by_key(|cut| (cut.connection, cut.phase, cut.after, cut.fault));
+        schedule.acts.sort_by_key(|act| (act.connection, act.part, act.after, act.fault));
         schedule
     }
 
-    /// Everything planned, by connection, then phase, then time.
+    /// Everything planned, by connection, then part, then time.
     #[must_use]
-    pub fn cuts(&self) -> &[Cut] {
-        &self.cuts
+    pub fn acts(&self) -> &[Act] {
+        &self.acts
     }
 
     /// What is planned for one connection, in the order of its times.
     #[must_use]
-    pub fn cuts_of(&self, connection: u32) -> &[Cut] {
-        let from = self.cuts.partition_point(|cut| cut.connection < connection);
-        let to = self.cuts.partition_point(|cut| cut.connection <= connection);
-        &self.cuts[from..to]
+    pub fn acts_of(&self, connection: u32) -> &[Act] {
+        let from = self.acts.partition_point(|act| act.connection < connection);
+        let to = self.acts.partition_point(|act| act.connection <= connection);
+        &self.acts[from..to]
     }
 
     /// Whether any fault aims at a connection.
     #[must_use]
     pub fn is_victim(&self, connection: u32) -> bool {
-        !self.cuts_of(connection).is_empty()
+        !self.acts_of(connection).is_empty()
+    }
+
+    /// Index of the first connection of a group among all of the plan.
+    #[must_use]
+    pub fn first_of(&self, crew: Crew) -> u32 {
+        self.groups.iter().find(|seats| seats.crew == crew).map_or(0, |seats| seats.first)
     }
 
     /// A random share of a backoff, in 0..1, for one attempt of one connection: full jitter.
     #[must_use]
     pub fn jitter(&self, connection: u32, attempt: u32) -> f64 {
+        self.draws("jitter", "", connection).share(attempt.into())
+    }
+
+    /// The delays that a fault draws for a connection in one direction (or for its thinking), by their number.
+    #[must_use]
+    pub fn delays(&self, fault: usize, connection: u32, lane: Lane) -> Draws {
+        let name = self.faults.get(fault).map_or("", String::as_str);
+        self.draws(lane.word(), name, connection)
+    }
+
+    fn draws(&self, what: &str, fault: &str, connection: u32) -> Draws {
         let group = self.groups.iter().rfind(|group| group.first <= connection);
         let (name, first) = group.map_or(("", 0), |group| (group.name.as_str(), group.first));
-        self.stream("jitter", "", name).share(connection - first, attempt.into())
+        Stream::of(self.seed, what, fault, name).of_connection(connection - first)
     }
 
     /// All applications of one fault.
-    fn add(&mut self, index: usize, fault: &Fault, drawn: &mut [HashSet<u32>]) {
-        let FaultKind::Terminate(how) = fault.kind;
-        let victims = self.victims(fault, drawn);
+    fn add(&mut self, index: usize, fault: &Fault, victims: &[Victim]) {
         let count = u32::try_from(victims.len()).unwrap_or(u32::MAX);
-        for phase in fault.phases.iter().copied() {
+        let points = if let FaultKind::Terminate(end) = &fault.kind { end.at.as_slice() } else { &[] };
+        let length = fault.length.filter(|_| fault.kind.lasts());
+        for part in fault.parts.iter().copied() {
             for (place, (group, connection)) in (0_u32..).zip(victims.iter().copied()) {
                 let seats = &self.groups[group];
                 let spread = match fault.stagger {
@@ -101,78 +123,128 @@ impl Schedule {
                     Stagger::Linear(over) => over.mul_f64(f64::from(place) / f64::from(count)),
                     // Arrivals of a Poisson process of which the number is known are uniform, each by itself.
                     Stagger::Poisson(over) => {
-                        let moments = self.stream("moment", &fault.name, &seats.name);
-                        over.mul_f64(moments.share(connection, phase as u64))
+                        let moments = Stream::of(self.seed, "moment", &fault.name, &seats.name);
+                        let number = match part {
+                            Part::Phase(phase) => phase as u64,
+                            Part::Setup => u64::MAX,
+                        };
+                        over.mul_f64(moments.of_connection(connection).share(number))
                     }
                 };
+                // In the order of their draws the victims take the points in turn: as even as their number allows.
+                let point = (!points.is_empty()).then(|| points[place as usize % points.len()]);
                 let (connection, after) = (seats.first + connection, fault.start + spread);
-                self.cuts.push(Cut { fault: index, connection, phase, after, how });
+                self.acts.push(Act { fault: index, connection, part, after, length, point });
             }
         }
     }
 
-    /// Victims of a fault as (group, connection within it), in the order of their draws over all its groups.
-    fn victims(&self, fault: &Fault, drawn: &mut [HashSet<u32>]) -> Vec<(usize, u32)> {
-        let mut victims = Vec::new();
-        for (group, count) in fault.on.iter().copied() {
-            let seats = &self.groups[group];
-            let draws = self.stream("victim", &fault.name, &seats.name);
-            // Whoever hits all draws nobody, and takes nobody from the other faults.
-            let all = count >= seats.connections;
-            let mut ranked: Vec<(u64, u32)> = (0..seats.connections)
-                .filter(|connection| all || !drawn[group].contains(connection))
-                .map(|connection| (draws.draw(connection, 0), connection))
-                .collect();
+    /// The victims of every fault, each in the order of their draws over all its groups.
+    fn all_victims(&self, plan: &Plan) -> Vec<Vec<Victim>> {
+        // Connections of each group that a fault has drawn already.
+        let mut drawn = vec![HashSet::new(); self.groups.len()];
+        let mut victims: Vec<Option<Vec<Victim>>> = vec![None; plan.faults.len()];
+        for (fault, victims) in plan.faults.iter().zip(&mut victims) {
+            if fault.on.iter().all(|aim| matches!(aim, Aim::Group { .. })) {
+                *victims = Some(self.drawn(fault, &mut drawn, &[]));
+            }
+        }
+        // Who aims at others' victims can be told once those are; a circle among them has no victims.
+        for _ in 0..plan.faults.len() {
+            for (index, fault) in plan.faults.iter().enumerate() {
+                let known = |aim: &Aim| match aim {
+                    Aim::Group { .. } => true,
+                    Aim::Victims { of, .. } => victims[*of].is_some(),
+                };
+                if victims[index].is_none() && fault.on.iter().all(known) {
+                    victims[index] = Some(self.drawn(fault, &mut drawn, &victims));
+                }
+            }
+        }
+        victims.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// Victims of a fault in the order of their draws, each once.
+    fn drawn(
+        &self,
+        fault: &Fault,
+        drawn: &mut [HashSet<u32>],
+        victims: &[Option<Vec<Victim>>],
+    ) -> Vec<Victim> {
+        let mut chosen: Vec<(u64, Victim)> = Vec::new();
+        for aim in fault.on.iter().copied() {
+            let (from, count) = match aim {
+                Aim::Victims { of, count } => {
+                    (victims.get(of).cloned().flatten().unwrap_or_default(), count as usize)
+                }
+                Aim::Group { group, count } => {
+                    let Some(index) = self.groups.iter().position(|seats| seats.crew == group) else {
+                        continue;
+                    };
+                    // Whoever hits all draws nobody, and takes nobody from the other faults.
+                    let all = count >= self.groups[index].connections;
+                    let free = (0..self.groups[index].connections)
+                        .filter(|connection| all || !drawn[index].contains(connection));
+                    (free.map(|connection| (index, connection)).collect(), count as usize)
+                }
+            };
+            let mut ranked: Vec<(u64, Victim)> =
+                from.into_iter().map(|victim| (self.rank(fault, victim), victim)).collect();
             ranked.sort_unstable();
-            ranked.truncate(count as usize);
-            if !all {
-                drawn[group].extend(ranked.iter().map(|(_, connection)| connection));
+            ranked.truncate(count);
+            if let Aim::Group { .. } = aim {
+                let all = |index: usize| count >= self.groups[index].connections as usize;
+                let takes = ranked.iter().filter(|(_, (index, _))| !all(*index));
+                takes.for_each(|(_, (index, connection))| {
+                    drawn[*index].insert(*connection);
+                });
             }
-            victims.extend(ranked.into_iter().map(|(rank, connection)| (rank, group, connection)));
+            chosen.extend(ranked);
         }
-        victims.sort_unstable();
-        victims.into_iter().map(|(_, group, connection)| (group, connection)).collect()
+        chosen.sort_unstable();
+        chosen.dedup();
+        chosen.into_iter().map(|(_, victim)| victim).collect()
     }
 
-    fn stream(&self, what: &str, fault: &str, group: &str) -> Stream {
-        // No name has a slash in it.
-        Stream { seed: self.seed, name: xxh3_64(format!("{what}/{fault}/{group}").as_bytes()) }
+    fn rank(&self, fault: &Fault, (group, connection): Victim) -> u64 {
+        let draws = Stream::of(self.seed, "victim", &fault.name, &self.groups[group].name);
+        draws.of_connection(connection).draw(0)
     }
 }
 
-/// Draws that share the first half of their key.
-#[derive(Debug, Clone, Copy)]
-struct Stream {
-    seed: u64,
-    name: u64,
+/// What a drawn delay is for; each has draws of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// Thinking before an operation.
+    Think,
+    /// Bytes from us to the peer.
+    Up,
+    /// Bytes from the peer to us.
+    Down,
 }
 
-impl Stream {
-    /// The one draw of a key.
-    fn draw(self, connection: u32, number: u64) -> u64 {
-        let mut key = [0; 32];
-        let words = [self.seed, self.name, connection.into(), number];
-        for (bytes, word) in key.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
+impl Lane {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Think => "think",
+            Self::Up => "up",
+            Self::Down => "down",
         }
-        ChaCha8Rng::from_seed(key).next_u64()
-    }
-
-    /// The same as a share, in 0..1.
-    fn share(self, connection: u32, number: u64) -> f64 {
-        // 53 bits: as many as a float holds exactly.
-        (self.draw(connection, number) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
-fn seats(groups: &[SubscriberGroup]) -> Vec<Seats> {
+fn seats(plan: &Plan) -> Vec<Seats> {
+    let subscribers = plan.subscribers.iter().enumerate();
+    let subscribers = subscribers.map(|(i, g)| (Crew::Subscribers(i), g.name.clone(), g.connections));
+    let publishers = plan.publishers.iter().enumerate();
+    let publishers = publishers.map(|(i, g)| (Crew::Publishers(i), g.name.clone(), g.connections));
     let mut first = 0;
-    let seat = |group: &SubscriberGroup| {
-        let seats = Seats { name: group.name.clone(), first, connections: group.connections };
-        first += group.connections;
+    let seat = |(crew, name, connections)| {
+        let seats = Seats { crew, name, first, connections };
+        first += connections;
         seats
     };
-    groups.iter().map(seat).collect()
+    subscribers.chain(publishers).map(seat).collect()
 }
 
 /// Index of a group's bystanders or victims among all cohorts: figures are kept per cohort, so that groups, victims

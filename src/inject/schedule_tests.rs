@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::scenarios::catalogue::{Catalogue, Options};
+use crate::scenarios::plan::{How, Terminate};
 
 /// 1,000 clients and 400 others over three phases; the faults are given.
 fn plan(seed: u64, faults: Vec<Fault>) -> Plan {
@@ -19,19 +20,24 @@ publishers.feed = { rate = "10/s" }
     plan
 }
 
+fn aim(group: usize, count: u32) -> Aim {
+    Aim::Group { group: Crew::Subscribers(group), count }
+}
+
 fn fault(name: &str, on: &[(usize, u32)]) -> Fault {
     Fault {
         name: name.into(),
-        on: on.to_vec(),
-        phases: vec![1],
+        on: on.iter().map(|(group, count)| aim(*group, *count)).collect(),
+        parts: vec![Part::Phase(1)],
         start: Duration::ZERO,
+        length: None,
         stagger: Stagger::Together,
-        kind: FaultKind::Terminate(Terminate::Reset),
+        kind: FaultKind::Terminate(Terminate { how: How::Reset, at: Vec::new() }),
     }
 }
 
 fn victims(schedule: &Schedule, fault: usize) -> Vec<u32> {
-    schedule.cuts().iter().filter(|cut| cut.fault == fault).map(|cut| cut.connection).collect()
+    schedule.acts().iter().filter(|act| act.fault == fault).map(|act| act.connection).collect()
 }
 
 #[test]
@@ -81,12 +87,12 @@ fn what_else_is_in_the_plan_changes_no_draw() {
     // Another group before it, another fault before it on another group, another phase.
     plain.subscribers[0].connections = 3;
     plain.faults.insert(0, fault("b", &[(0, 2)]));
-    plain.faults[1].phases = vec![2];
+    plain.faults[1].parts = vec![Part::Phase(2)];
     let changed = Schedule::of(&plain);
     assert_eq!(victims(&changed, 1).iter().map(|c| c - 3).collect::<Vec<_>>(), within);
     assert_eq!(changed.jitter(10, 2).to_bits(), jitter);
     // And a smaller share of the same draw is a part of the larger one.
-    plain.faults[1].on = vec![(1, 20)];
+    plain.faults[1].on = vec![aim(1, 20)];
     assert!(victims(&Schedule::of(&plain), 1).iter().all(|c| within.contains(&(c - 3))));
 }
 
@@ -95,7 +101,7 @@ fn moments_follow_the_stagger() {
     let moments = |stagger| {
         let fault = Fault { start: Duration::from_secs(1), stagger, ..fault("a", &[(0, 400), (1, 100)]) };
         let schedule = Schedule::of(&plan(1, vec![fault]));
-        let mut after: Vec<Duration> = schedule.cuts().iter().map(|cut| cut.after).collect();
+        let mut after: Vec<Duration> = schedule.acts().iter().map(|act| act.after).collect();
         after.sort_unstable();
         after
     };
@@ -117,21 +123,54 @@ fn moments_follow_the_stagger() {
 fn the_order_of_the_moments_is_not_that_of_the_connections() {
     let linear = Fault { stagger: Stagger::Linear(Duration::from_secs(5)), ..fault("a", &[(0, 1_000)]) };
     let schedule = Schedule::of(&plan(1, vec![linear]));
-    let sorted = schedule.cuts().windows(2).filter(|two| two[0].after < two[1].after).count();
+    let sorted = schedule.acts().windows(2).filter(|two| two[0].after < two[1].after).count();
     assert!((400..600).contains(&sorted), "{sorted} of 999 in the order of connections");
 }
 
 #[test]
 fn a_fault_acts_once_in_each_of_its_phases_on_the_same_victims() {
-    let both = Fault { phases: vec![0, 2], ..fault("a", &[(0, 10)]) };
+    let both = Fault { parts: vec![Part::Setup, Part::Phase(2)], ..fault("a", &[(0, 10)]) };
     let schedule = Schedule::of(&plan(1, vec![both]));
-    assert_eq!(schedule.cuts().len(), 20);
-    for cut in schedule.cuts() {
-        let phases: Vec<usize> = schedule.cuts_of(cut.connection).iter().map(|cut| cut.phase).collect();
-        assert_eq!(phases, [0, 2]);
-        assert!(schedule.is_victim(cut.connection));
+    assert_eq!(schedule.acts().len(), 20);
+    for act in schedule.acts() {
+        let parts: Vec<Part> = schedule.acts_of(act.connection).iter().map(|act| act.part).collect();
+        assert_eq!(parts, [Part::Setup, Part::Phase(2)]);
+        assert!(schedule.is_victim(act.connection));
     }
     assert_eq!((0..1_400).filter(|connection| schedule.is_victim(*connection)).count(), 10);
+}
+
+#[test]
+fn who_aims_at_victims_hits_them_wherever_it_stands_in_the_file() {
+    let on = |of, count| Aim::Victims { of, count };
+    // The first aims at the third, which aims at the second and at a group.
+    let mut faults = vec![fault("first", &[]), fault("second", &[(0, 40)]), fault("third", &[(1, 30)])];
+    faults[0].on = vec![on(2, 35)];
+    faults[2].on.push(on(1, 40));
+    let schedule = Schedule::of(&plan(1, faults));
+    let [first, second, third] = [0, 1, 2].map(|index| victims(&schedule, index));
+    assert_eq!((first.len(), second.len(), third.len()), (35, 40, 70));
+    assert!(first.iter().all(|victim| third.contains(victim)));
+    assert!(second.iter().all(|victim| third.contains(victim)));
+    assert_eq!(third.iter().filter(|victim| (1_000..1_400).contains(*victim)).count(), 30);
+    // A circle has no victims, and hangs nothing.
+    let mut circle = vec![fault("a", &[]), fault("b", &[])];
+    (circle[0].on, circle[1].on) = (vec![on(1, 1)], vec![on(0, 1)]);
+    assert_eq!(Schedule::of(&plan(1, circle)).acts(), []);
+}
+
+#[test]
+fn points_are_shared_out_evenly_and_publishers_come_after_all_subscribers() {
+    use DropPoint::{PublishSent, Receive, SubscribeSent};
+    let at = vec![SubscribeSent, PublishSent, Receive];
+    let kind = FaultKind::Terminate(Terminate { how: How::Fin, at: at.clone() });
+    let mut drop = Fault { kind, ..fault("drop", &[(0, 200)]) };
+    drop.on.push(Aim::Group { group: Crew::Publishers(0), count: 1 });
+    let schedule = Schedule::of(&plan(1, vec![drop]));
+    let count = |point| schedule.acts().iter().filter(|act| act.point == Some(point)).count();
+    assert_eq!(at.into_iter().map(count).collect::<Vec<_>>(), [67, 67, 67]);
+    assert_eq!(schedule.first_of(Crew::Publishers(0)), 1_400);
+    assert!(schedule.is_victim(1_400) && victims(&schedule, 0).last() == Some(&1_400));
 }
 
 #[test]
@@ -158,7 +197,7 @@ fn draws_are_pinned() {
     let moments = Fault { stagger: Stagger::Poisson(Duration::from_secs(1)), ..fault("cut", &[(0, 5)]) };
     let schedule = Schedule::of(&plan(1, vec![moments]));
     let drawn: Vec<(u32, u128)> =
-        schedule.cuts().iter().map(|cut| (cut.connection, cut.after.as_micros())).collect();
+        schedule.acts().iter().map(|act| (act.connection, act.after.as_micros())).collect();
     let jitter = [schedule.jitter(0, 0), schedule.jitter(1_000, 1)];
     assert_eq!(
         format!("{drawn:?} {jitter:.6?}"),

@@ -51,6 +51,15 @@ pub struct Report {
     pub ledger: Ledger,
     /// Where time went.
     pub latency: Latencies,
+    /// How evenly deliveries came.
+    #[serde(default)]
+    pub flow: Flow,
+    /// Coming back after a connection ended.
+    #[serde(default)]
+    pub reconnects: Reconnects,
+    /// Circuit breakers of the clients.
+    #[serde(default)]
+    pub breaker: Breaker,
     /// The same per group of clients, and for `victims` and `bystanders` where faults were planned.
     pub groups: IndexMap<String, Slice>,
     /// The same per phase.
@@ -465,6 +474,61 @@ pub struct Slice {
     pub latency: Latencies,
     /// Connections that came back with every subscription proved / connections that ended during the run; null: none ended.
     pub recovered_ratio: Option<f64>,
+    /// Failed operations.
+    #[serde(default)]
+    pub errors: Errors,
+    /// Coming back after a connection ended.
+    #[serde(default)]
+    pub reconnects: Reconnects,
+    /// Circuit breakers.
+    #[serde(default)]
+    pub breaker: Breaker,
+}
+
+/// How evenly deliveries came.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Flow {
+    /// The longest time in which nothing was received, between the first event of the run or phase and the last receipt
+    /// of it, to 10 ms; null: nothing was received.
+    pub longest_silence_s: Option<f64>,
+}
+
+/// How clients came back, and what that cost the server.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Reconnects {
+    /// Connections that ended during the run: cut by a fault, or unexpectedly.
+    pub ended: u64,
+    /// Attempts to connect again, those that a fault of ours ended among them.
+    pub attempts: u64,
+    /// Of those, the ones that failed, for whatever reason.
+    pub failed: u64,
+    /// Of those, the ones that a fault of ours ended.
+    pub aborted_by_plan: u64,
+    /// Attempts that had to wait for the retry budget.
+    pub budget_waits: u64,
+    /// Attempts / connections that ended; null: none ended.
+    pub amplification: Option<f64>,
+    /// Most attempts within any 100 ms.
+    pub peak_per_100ms: u64,
+    /// From the first end until half of the connections that ended were back with every subscription proved; null: never.
+    pub restored_50_s: Option<f64>,
+    /// The same for 95 %.
+    pub restored_95_s: Option<f64>,
+    /// The same for all.
+    pub restored_100_s: Option<f64>,
+}
+
+/// Circuit breakers of the clients, taken together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Breaker {
+    /// Times that a breaker opened, from closed or half open.
+    pub opened: u64,
+    /// Times that one closed again.
+    pub closed: u64,
+    /// Attempts that were made half open.
+    pub half_open_attempts: u64,
+    /// Breakers that were open or half open when reconnects ended.
+    pub open_at_end: u64,
 }
 
 /// One phase.
@@ -487,6 +551,23 @@ pub struct PhaseReport {
     /// The same per group of clients, where it was recorded.
     #[serde(default)]
     pub groups: IndexMap<String, Slice>,
+    /// How evenly deliveries came.
+    #[serde(default)]
+    pub flow: Flow,
+    /// The server's gauges beside ours at the end of the phase.
+    #[serde(default)]
+    pub server_stats: Option<PhaseStats>,
+}
+
+/// The server's gauges at the end of a phase.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseStats {
+    /// The worse of both.
+    pub gauges: StatError,
+    /// Open connections.
+    pub connections: StatError,
+    /// Active subscriptions.
+    pub subscriptions: StatError,
 }
 
 /// Waves.
@@ -583,6 +664,46 @@ pub struct FaultReport {
     pub spread_s: Option<f64>,
     /// How late they were.
     pub applied_late_p99_us: Option<u64>,
+    /// Applications that were taken back by the end of the run; of a fault that lasts all of them should be.
+    #[serde(default)]
+    pub ended: u64,
+    /// Different points that connections were ended at.
+    #[serde(default)]
+    pub points_hit: u64,
+    /// Plan and deed for each of those points.
+    #[serde(default)]
+    pub points: IndexMap<String, PointReport>,
+    /// Delays as drawn and as they were, of faults that delay.
+    #[serde(default)]
+    pub delays: Option<DelayReport>,
+}
+
+/// One point that connections are ended at.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PointReport {
+    /// Applications in the plan.
+    pub planned: u64,
+    /// Applications that happened.
+    pub applied: u64,
+}
+
+/// Delays that were drawn, and how long they really took.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DelayReport {
+    /// How many.
+    pub count: u64,
+    /// Mean of the drawn ones.
+    pub drawn_mean_us: f64,
+    /// Standard deviation of the drawn ones.
+    pub drawn_deviation_us: f64,
+    /// Mean of what they were.
+    pub mean_us: f64,
+    /// Standard deviation of what they were.
+    pub deviation_us: f64,
+    /// Shortest.
+    pub min_us: f64,
+    /// Longest.
+    pub max_us: f64,
 }
 
 /// Resources.

@@ -167,6 +167,7 @@ pub(crate) fn sample() -> Report {
             ledger: ledger(),
             latency: Latencies { deliver: Some(latency(9_995, [70, 240, 610, 3_800, 6_200, 11_020])), ..Latencies::default() },
             groups: IndexMap::new(),
+            ..PhaseReport::default()
         }],
         waves: Some(waves()),
         rounds: Some(Rounds {
@@ -175,6 +176,7 @@ pub(crate) fn sample() -> Report {
             each: vec![round(10_000, 0, 15_728_640), round(9_990, 2, 16_000_000)],
             server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },
         }),
+        ..Report::default()
     }
 }
 

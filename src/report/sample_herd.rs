@@ -122,5 +122,6 @@ fn fault() -> FaultReport {
         last_s: Some(12.04),
         spread_s: Some(0.04),
         applied_late_p99_us: Some(310),
+        ..FaultReport::default()
     }
 }

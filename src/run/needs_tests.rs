@@ -23,16 +23,7 @@ pub(crate) fn plan(connections: u32) -> Plan {
         hash: String::new(),
         rounds: 1,
         channels: connections,
-        subscribers: vec![SubscriberGroup {
-            name: "clients".into(),
-            connections,
-            subscriptions: connections,
-            connect: Connect::Bounded(100),
-            waves: 1,
-            wave_pause: second,
-            first_subscription: 0,
-            reconnect: Reconnect::None,
-        }],
+        subscribers: vec![clients(connections, second)],
         publishers: vec![PublisherGroup {
             name: "feed".into(),
             connections: 1,
@@ -169,5 +160,21 @@ fn the_line_and_the_text_say_it_in_words() {
 fn numbers_are_grouped() {
     for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (8_640_000, "8,640,000")] {
         assert_eq!(count(number), text);
+    }
+}
+
+fn clients(connections: u32, second: Duration) -> SubscriberGroup {
+    SubscriberGroup {
+        name: "clients".into(),
+        connections,
+        subscriptions: connections,
+        connect: Connect::Bounded(100),
+        waves: 1,
+        wave_pause: second,
+        first_subscription: 0,
+        reconnect: Reconnect::None,
+        retry_budget: None,
+        breaker: None,
+        keepalive: None,
     }
 }

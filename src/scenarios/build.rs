@@ -10,11 +10,13 @@ use super::faults::check::victims;
 use super::file::{Channels, ConnectWord, PaceWord};
 use super::full::{At, Full, FullCondition};
 use super::plan::{
-    Change, Connect, Fault, Pace, Phase, Plan, PublisherGroup, Reconnect, Stagger, SubscriberGroup,
+    Aim, Change, Connect, Crew, Fault, FaultKind, Pace, Part, Phase, Plan, PublisherGroup, Reconnect,
+    Stagger, SubscriberGroup,
 };
 use super::problem::{Finding, Sources};
 use super::target::Target;
 use super::units::show_count;
+use crate::inject::Act;
 
 /// Handshakes in flight unless a scenario says otherwise.
 pub(crate) const HANDSHAKES: u32 = 100;
@@ -96,11 +98,11 @@ fn faults(full: &Full, groups: &[SubscriberGroup], findings: &mut Vec<Finding>) 
     let mut left: Vec<u32> = groups.iter().map(|group| group.connections).collect();
     let mut planned = Vec::new();
     for fault in &full.faults {
-        let Some(kind) = fault.kind else { continue };
+        let Some(kind) = fault.kind.clone() else { continue };
         let mut on = Vec::new();
         for (index, group) in groups.iter().enumerate().filter(|(_, group)| fault.aims_at(&group.name)) {
             if !fault.draws() {
-                on.push((index, group.connections));
+                on.push(Aim::Group { group: Crew::Subscribers(index), count: group.connections });
                 continue;
             }
             // Halves of an odd number are rounded up, both of them.
@@ -116,7 +118,7 @@ fn faults(full: &Full, groups: &[SubscriberGroup], findings: &mut Vec<Finding>) 
                 let note = "raise at-least.connections, or the connections of the group";
                 findings.push(Finding::error(fault.fraction.span.clone(), message).note(note));
             }
-            on.push((index, count));
+            on.push(Aim::Group { group: Crew::Subscribers(index), count });
         }
         let stagger = match fault.stagger.value {
             Stagger::Together => Stagger::Together,
@@ -127,8 +129,9 @@ fn faults(full: &Full, groups: &[SubscriberGroup], findings: &mut Vec<Finding>) 
         planned.push(Fault {
             name: fault.name.clone(),
             on,
-            phases: (0..full.phases.len()).filter(|i| acts(&full.phases[*i].name)).collect(),
+            parts: (0..full.phases.len()).filter(|i| acts(&full.phases[*i].name)).map(Part::Phase).collect(),
             start: compressed(full, fault.start.value),
+            length: None,
             stagger,
             kind,
         });
@@ -201,6 +204,9 @@ impl Shrink<'_> {
             wave_pause: group.wave_pause.value,
             first_subscription,
             reconnect: group.reconnect.value,
+            retry_budget: None,
+            breaker: None,
+            keepalive: None,
         }
     }
 
@@ -257,7 +263,7 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
                 let message = format!("the plan does not predict `{unpredicted}`");
                 let known = predicted.keys().map(String::as_str);
                 let finding = Finding::error(place.span.clone(), message);
-                let finding = match plan.first_cut() {
+                let finding = match plan.first_taking() {
                     Some(phase) if unpredicted.contains("ledger.") => finding.note(format!(
                         "from `{}` on connections are cut, and how much they get is not known beforehand",
                         plan.phases[phase].name
@@ -354,13 +360,8 @@ fn nobody(plan: &Plan, term: &Term) -> bool {
     if term.subject.as_deref() != Some("bystanders") {
         return false;
     }
-    // Draws of one group are disjoint, so their counts add up to all of it or not.
-    let hit =
-        |group: usize| plan.faults.iter().flat_map(|f| &f.on).filter(move |on| on.0 == group).map(|on| on.1);
-    let entirely = |(index, group): (usize, &SubscriberGroup)| {
-        hit(index).any(|count| count == group.connections) || hit(index).sum::<u32>() == group.connections
-    };
-    plan.subscribers.iter().enumerate().all(entirely)
+    let schedule = plan.schedule();
+    (0..plan.subscriber_connections()).all(|connection| schedule.is_victim(connection))
 }
 
 /// Planned samples of a percentile and how many it needs, where there are too few.
@@ -403,9 +404,13 @@ fn returns(plan: &Plan, subject: Option<&str>) -> u64 {
                 Some(name) => name == group.name,
             }
     };
-    let hits = plan.faults.iter().flat_map(|fault| {
-        let hit = fault.on.iter().filter(|(group, _)| counts(&plan.subscribers[*group]));
-        hit.map(|(_, count)| u64::from(*count) * fault.phases.len() as u64)
-    });
-    hits.sum()
+    let schedule = plan.schedule();
+    let ended =
+        plan.subscribers.iter().enumerate().filter(|(_, group)| counts(group)).map(|(index, group)| {
+            let first = schedule.first_of(Crew::Subscribers(index));
+            let own = first..first + group.connections;
+            let ends = |act: &&Act| matches!(plan.faults[act.fault].kind, FaultKind::Terminate(_));
+            schedule.acts().iter().filter(|act| own.contains(&act.connection)).filter(ends).count() as u64
+        });
+    ended.sum()
 }

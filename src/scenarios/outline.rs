@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::plan::{Fault, FaultKind, Plan, Reconnect, Stagger, Terminate};
+use super::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Reconnect, Stagger};
 use super::units::{show_count, show_duration};
 use crate::inject::Schedule;
 
@@ -59,24 +59,23 @@ impl Plan {
     #[must_use]
     pub fn fault_details(&self) -> Vec<(String, Vec<String>)> {
         let schedule = Schedule::of(self);
-        let details = |(index, fault)| (self.fault_line(fault), self.victims(&schedule, index, fault));
+        let details = |(index, fault)| (self.fault_line(fault), self.victims(&schedule, index));
         self.faults.iter().enumerate().map(details).collect()
     }
 
     fn fault_line(&self, fault: &Fault) -> String {
-        let FaultKind::Terminate(how) = fault.kind;
-        let how = match how {
-            Terminate::Reset => "reset".to_owned(),
-            Terminate::Fin => "closed with FIN".to_owned(),
-            Terminate::WsClose(code) => format!("closed with close code {code}"),
+        let does = match &fault.kind {
+            FaultKind::Terminate(end) => match end.how {
+                How::Reset => "reset".to_owned(),
+                How::Fin => "closed with FIN".to_owned(),
+                How::HalfClose => "closed on our side".to_owned(),
+                How::WsClose(code) => format!("closed with close code {code}"),
+            },
+            other => format!("hit by {}", other.name()),
         };
-        let on = fault.on.iter().map(|(group, count)| {
-            let group = &self.subscribers[*group];
-            let (count, all) = (show_count((*count).into()), show_count(group.connections.into()));
-            format!("{count} of {all} connections of {}", group.name)
-        });
-        let phases: Vec<&str> = fault.phases.iter().map(|phase| self.phases[*phase].name.as_str()).collect();
-        let begin = format!("the begin of {}", phases.join(" and "));
+        let on = fault.on.iter().map(|aim| self.aim(*aim));
+        let parts: Vec<&str> = fault.parts.iter().map(|part| self.part_name(*part)).collect();
+        let begin = format!("the begin of {}", parts.join(" and "));
         let (at, from) = match fault.start {
             Duration::ZERO => (format!("at {begin}"), begin),
             start => (format!("{} after {begin}", show(start)), format!("{} after {begin}", show(start))),
@@ -87,32 +86,68 @@ impl Plan {
             Stagger::Poisson(over) => format!("at random over {} from {from}", show(over)),
         };
         let on: Vec<String> = on.collect();
-        format!("{}: {} are {how}, {when}", fault.name, on.join(" and "))
+        format!("{}: {} are {does}, {when}", fault.name, on.join(" and "))
+    }
+
+    /// Whom a fault aims at, with how many of how many.
+    fn aim(&self, aim: Aim) -> String {
+        match aim {
+            Aim::Group { group, count } => {
+                let (name, all) = self.crew(group);
+                format!("{} of {} connections of {name}", show_count(count.into()), show_count(all.into()))
+            }
+            Aim::Victims { of, count } => {
+                format!("{} victims of {}", show_count(count.into()), self.faults[of].name)
+            }
+        }
+    }
+
+    /// Name and connections of a group.
+    #[must_use]
+    pub fn crew(&self, crew: Crew) -> (&str, u32) {
+        match crew {
+            Crew::Subscribers(index) => (&self.subscribers[index].name, self.subscribers[index].connections),
+            Crew::Publishers(index) => (&self.publishers[index].name, self.publishers[index].connections),
+        }
+    }
+
+    /// How a part of the run is called in the scenario language.
+    #[must_use]
+    pub fn part_name(&self, part: Part) -> &str {
+        match part {
+            Part::Setup => "setup",
+            Part::Phase(index) => &self.phases[index].name,
+        }
     }
 
     /// Per group, the first victims by index within it, a digest of all, and what they do then.
-    fn victims(&self, schedule: &Schedule, index: usize, fault: &Fault) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (group, _) in &fault.on {
-            let first: u32 = self.subscribers[..*group].iter().map(|g| g.connections).sum();
-            let group = &self.subscribers[*group];
-            let seats = first..first + group.connections;
-            let mut victims: Vec<u32> = schedule
-                .cuts()
-                .iter()
-                .filter(|cut| cut.fault == index && seats.contains(&cut.connection))
-                .map(|cut| cut.connection - first)
-                .collect();
-            // Once for each phase.
-            victims.dedup();
-            let bytes: Vec<u8> = victims.iter().flat_map(|victim| victim.to_le_bytes()).collect();
-            let digest = xxhash_rust::xxh3::xxh3_64(&bytes);
-            let named: Vec<String> = victims.iter().take(NAMED).map(u32::to_string).collect();
-            let more = if victims.len() > NAMED { ", …" } else { "" };
-            let then = reconnects(group.reconnect);
-            lines.push(format!("{} {}{more} (digest {digest:016x}); {then}", group.name, named.join(", ")));
+    fn victims(&self, schedule: &Schedule, index: usize) -> Vec<String> {
+        let subscribers = (0..self.subscribers.len()).map(Crew::Subscribers);
+        let crews = subscribers.chain((0..self.publishers.len()).map(Crew::Publishers));
+        crews.filter_map(|crew| self.victims_of(schedule, index, crew)).collect()
+    }
+
+    fn victims_of(&self, schedule: &Schedule, index: usize, crew: Crew) -> Option<String> {
+        let first = schedule.first_of(crew);
+        let (name, connections) = self.crew(crew);
+        let seats = first..first + connections;
+        let acts = schedule.acts().iter();
+        let hit = acts.filter(|act| act.fault == index && seats.contains(&act.connection));
+        let mut victims: Vec<u32> = hit.map(|act| act.connection - first).collect();
+        // Once for each part.
+        victims.dedup();
+        if victims.is_empty() {
+            return None;
         }
-        lines
+        let bytes: Vec<u8> = victims.iter().flat_map(|victim| victim.to_le_bytes()).collect();
+        let digest = xxhash_rust::xxh3::xxh3_64(&bytes);
+        let named: Vec<String> = victims.iter().take(NAMED).map(u32::to_string).collect();
+        let more = if victims.len() > NAMED { ", …" } else { "" };
+        let then = match crew {
+            Crew::Subscribers(group) => reconnects(self.subscribers[group].reconnect),
+            Crew::Publishers(_) => "they reconnect".to_owned(),
+        };
+        Some(format!("{name} {}{more} (digest {digest:016x}); {then}", named.join(", ")))
     }
 }
 

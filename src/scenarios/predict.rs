@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::plan::{Fault, Pace, Plan, PublisherGroup, Reconnect, SubscriberGroup};
-use crate::inject::Schedule;
+use super::plan::{Crew, Pace, Part, Plan, PublisherGroup, Reconnect, SubscriberGroup};
+use crate::inject::{Act, Schedule};
 
 impl Plan {
     /// How many events a publisher group has due in one pass of a phase, where the plan knows it.
@@ -52,9 +52,9 @@ impl Plan {
             let sum = known.into_iter().fold(PhaseCounts::default(), |sum, one| sum.add(&one));
             self.put(&mut predicted, &sum, "");
         }
-        for fault in &self.faults {
+        for (index, fault) in self.faults.iter().enumerate() {
             for name in ["planned", "applied"] {
-                predicted.insert(format!("faults.{}.{name}", fault.name), Self::applications(fault) as f64);
+                predicted.insert(format!("faults.{}.{name}", fault.name), self.applications(index) as f64);
             }
         }
         predicted
@@ -66,21 +66,32 @@ impl Plan {
         Schedule::of(self)
     }
 
-    /// The first phase in which a connection is cut.
-    pub(crate) fn first_cut(&self) -> Option<usize> {
-        self.faults.iter().flat_map(|fault| &fault.phases).min().copied()
+    /// The first phase in which a fault can keep a delivery from its victim.
+    pub(crate) fn first_taking(&self) -> Option<usize> {
+        self.schedule().acts().iter().filter_map(|act| self.taking_phase(act)).min()
     }
 
-    /// The first phase in which connections of a group are cut.
-    fn first_cut_of(&self, group: usize) -> Option<usize> {
-        let aims = |fault: &&Fault| fault.on.iter().any(|(hit, _)| *hit == group);
-        self.faults.iter().filter(aims).flat_map(|fault| &fault.phases).min().copied()
+    /// The same of the connections of a group.
+    fn first_taking_of(&self, group: usize) -> Option<usize> {
+        let schedule = self.schedule();
+        let first = schedule.first_of(Crew::Subscribers(group));
+        let own = first..first + self.subscribers[group].connections;
+        let acts = schedule.acts().iter().filter(|act| own.contains(&act.connection));
+        acts.filter_map(|act| self.taking_phase(act)).min()
+    }
+
+    fn taking_phase(&self, act: &Act) -> Option<usize> {
+        let takes = self.faults[act.fault].kind.takes_away();
+        match act.part {
+            Part::Phase(phase) if takes => Some(phase),
+            Part::Setup if takes => Some(0),
+            _ => None,
+        }
     }
 
     /// Applications of a fault in one round.
-    pub(crate) fn applications(fault: &Fault) -> u64 {
-        let hit: u64 = fault.on.iter().map(|(_, count)| u64::from(*count)).sum();
-        hit * fault.phases.len() as u64
+    pub(crate) fn applications(&self, fault: usize) -> u64 {
+        self.schedule().acts().iter().filter(|act| act.fault == fault).count() as u64
     }
 
     fn put(&self, predicted: &mut BTreeMap<String, f64>, counts: &PhaseCounts, suffix: &str) {
@@ -125,7 +136,7 @@ impl Plan {
     /// One pass of one phase; `None`: some publisher's number of events is not known.
     fn count_phase(&self, phase: usize, victims: &[Vec<u32>]) -> Option<PhaseCounts> {
         let owed = self.subscribers.iter().enumerate().map(|(index, group)| {
-            let whole = self.first_cut_of(index).is_none_or(|first| phase < first);
+            let whole = self.first_taking_of(index).is_none_or(|first| phase < first);
             let returns = group.reconnect != Reconnect::None;
             Owed { owed_known: whole || returns, delivered_known: whole, ..Owed::default() }
         });
@@ -162,7 +173,7 @@ impl Plan {
         for (index, group) in self.subscribers.iter().enumerate() {
             let all = connection..connection + group.connections;
             let mut counts = Vec::new();
-            if self.first_cut_of(index).is_some() {
+            if self.first_taking_of(index).is_some() {
                 counts = vec![0; self.channels as usize];
                 let per = group.per_connection();
                 for victim in all.clone().filter(|connection| schedule.is_victim(*connection)) {

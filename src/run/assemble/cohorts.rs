@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::clients::{connections, recovered_ratio, subscriptions};
 use crate::clients::fleet::FleetResult;
-use crate::inject::{Cut, cohort};
+use crate::inject::{Act, cohort};
 use crate::ledger::{Counts, Totals};
 use crate::metrics::{LatencySet, latency_set::Delivered};
 use crate::report::model::{Latencies, Ledger, Slice};
@@ -28,8 +28,8 @@ pub(super) fn count(plan: &Plan) -> usize {
 }
 
 /// Every group of subscribers in file order; victims and bystanders after them, where there are faults.
-pub(super) fn selections(plan: &Plan, cuts: &[Cut]) -> Vec<Selection> {
-    let aimed_at: HashSet<u32> = cuts.iter().map(|cut| cut.connection).collect();
+pub(super) fn selections(plan: &Plan, acts: &[Act]) -> Vec<Selection> {
+    let aimed_at: HashSet<u32> = acts.iter().map(|act| act.connection).collect();
     let mut all = Vec::new();
     let none = |name: &str| Selection { name: name.to_owned(), cohorts: Vec::new(), planned: 0 };
     let (mut victims, mut bystanders) = (none("victims"), none("bystanders"));

@@ -2,23 +2,20 @@
 
 use indexmap::IndexMap;
 
-use crate::inject::{Cut, FaultTally};
-use crate::report::model::FaultReport;
-use crate::scenarios::plan::{Fault, FaultKind, Plan};
+use crate::inject::{Act, FaultTally};
+use crate::report::model::{DelayReport, FaultReport, PointReport};
+use crate::scenarios::plan::{DropPoint, Fault, Plan};
 
 /// Every fault of the plan. How often it was planned is read off the schedule, never off what happened.
-pub(super) fn faults(plan: &Plan, cuts: &[Cut], tallies: &[FaultTally]) -> IndexMap<String, FaultReport> {
+pub(super) fn faults(plan: &Plan, acts: &[Act], tallies: &[FaultTally]) -> IndexMap<String, FaultReport> {
     let none = FaultTally::default();
     let one = |(index, fault): (usize, &Fault)| {
-        let planned = cuts.iter().filter(|cut| cut.fault == index).count() as u64;
+        let planned = acts.iter().filter(|act| act.fault == index).count() as u64;
         let tally = tallies.get(index).unwrap_or(&none);
-        let (kind, layer) = match fault.kind {
-            FaultKind::Terminate(_) => ("terminate", "connection"),
-        };
         let seconds = |ns: u64| ns as f64 / 1e9;
         let report = FaultReport {
-            kind: kind.to_owned(),
-            layer: layer.to_owned(),
+            kind: fault.kind.name().to_owned(),
+            layer: fault.kind.layer().to_owned(),
             planned,
             applied: tally.applied,
             not_applied: planned.saturating_sub(tally.applied),
@@ -26,8 +23,37 @@ pub(super) fn faults(plan: &Plan, cuts: &[Cut], tallies: &[FaultTally]) -> Index
             last_s: tally.span_ns.map(|(_, last)| seconds(last)),
             spread_s: tally.span_ns.map(|(first, last)| seconds(last - first)),
             applied_late_p99_us: tally.late.quantile_us(0.99),
+            ended: tally.ended,
+            points_hit: tally.points.len() as u64,
+            points: points(acts, index, tally),
+            delays: delays(tally),
         };
         (fault.name.clone(), report)
     };
     plan.faults.iter().enumerate().map(one).collect()
+}
+
+/// Plan and deed for every point that connections are ended at, in the order of a connection's life.
+fn points(acts: &[Act], fault: usize, tally: &FaultTally) -> IndexMap<String, PointReport> {
+    let one = |point: DropPoint| {
+        let planned = acts.iter().filter(|act| act.fault == fault && act.point == Some(point)).count() as u64;
+        let applied = tally.points.get(&point).copied().unwrap_or_default();
+        (planned > 0).then(|| (point.word().to_owned(), PointReport { planned, applied }))
+    };
+    DropPoint::ALL.into_iter().filter_map(one).collect()
+}
+
+/// What was drawn beside what it was; nothing where nothing was delayed.
+fn delays(tally: &FaultTally) -> Option<DelayReport> {
+    let FaultTally { drawn, realised, .. } = tally;
+    let micros = |seconds: f64| seconds * 1e6;
+    (realised.count > 0).then(|| DelayReport {
+        count: realised.count,
+        drawn_mean_us: micros(drawn.mean),
+        drawn_deviation_us: micros(drawn.deviation()),
+        mean_us: micros(realised.mean),
+        deviation_us: micros(realised.deviation()),
+        min_us: micros(realised.min),
+        max_us: micros(realised.max),
+    })
 }

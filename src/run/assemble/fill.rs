@@ -39,7 +39,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
     report.latency = latencies(&fleet.latency, &fleet.publisher.latency);
-    report.faults = faults(plan, schedule.cuts(), &fleet.faults);
+    report.faults = faults(plan, schedule.acts(), &fleet.faults);
     generator(report, &fleet, busiest);
 
     let facts = Facts::new(plan, &fleet.board.streams, &phases, &fleet.publisher);
@@ -56,7 +56,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
             ..example.clone()
         })
         .collect();
-    let selections = selections(plan, schedule.cuts());
+    let selections = selections(plan, schedule.acts());
     report.groups =
         selections.iter().map(|one| (one.name.clone(), one.slice(plan, &fleet, &totals))).collect();
     for (index, group) in plan.publishers.iter().enumerate() {

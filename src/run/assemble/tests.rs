@@ -14,7 +14,7 @@ use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::PublisherResult;
 use crate::clients::tally::GroupTally;
 use crate::clock::RunClock;
-use crate::inject::{Cut, FaultTally, cohort};
+use crate::inject::{Act, FaultTally, cohort};
 use crate::ledger::{
     Class, Config, Counts, Found, GroupShape, Kind, ReceiptClass, ShardLedger, StreamId, Streams,
     SubscriptionShape, Token, Totals,
@@ -22,7 +22,7 @@ use crate::ledger::{
 use crate::metrics::LatencySet;
 use crate::report::model::{Connections, Errors, FaultReport, Ledger, Published, Report, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
-use crate::scenarios::plan::{Fault, FaultKind, Plan, Stagger, Terminate};
+use crate::scenarios::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
 use crate::scenarios::target::Contract;
 
 const TWO_GROUPS: &str = r#"
@@ -43,19 +43,26 @@ fn plan() -> Plan {
 fn faulty() -> Plan {
     let cut = Fault {
         name: "cut".to_owned(),
-        on: vec![(0, 2)],
-        phases: vec![1],
+        on: vec![Aim::Group { group: Crew::Subscribers(0), count: 2 }],
+        parts: vec![Part::Phase(1)],
         start: Duration::ZERO,
+        length: None,
         stagger: Stagger::Together,
-        kind: FaultKind::Terminate(Terminate::Reset),
+        kind: FaultKind::Terminate(Terminate { how: How::Reset, at: Vec::new() }),
     };
     Plan { faults: vec![cut.clone(), Fault { name: "again".to_owned(), ..cut }], ..plan() }
 }
 
 /// Connections 1 and 3 by the first fault, 3 by the second too.
-fn cuts() -> Vec<Cut> {
-    let cut =
-        |fault, connection| Cut { fault, connection, phase: 1, after: Duration::ZERO, how: Terminate::Reset };
+fn cuts() -> Vec<Act> {
+    let cut = |fault, connection| Act {
+        fault,
+        connection,
+        part: Part::Phase(1),
+        after: Duration::ZERO,
+        length: None,
+        point: None,
+    };
     vec![cut(0, 1), cut(0, 3), cut(1, 3)]
 }
 
@@ -88,6 +95,7 @@ fn what_was_planned_is_reported_whatever_was_applied() {
         last_s: Some(1.0005),
         spread_s: Some(0.0),
         applied_late_p99_us: Some(500),
+        ..FaultReport::default()
     };
     // Nobody told what became of the second one: then it was not applied.
     let again = FaultReport { planned: 1, not_applied: 1, ..FaultReport::default() };

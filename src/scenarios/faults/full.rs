@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::file::{Code, FaultTable, How, Kind, ReconnectWord, StaggerWord, TerminateTable, kinds};
 use crate::scenarios::file::{Name, OneOrMany};
 use crate::scenarios::full::{At, Cuts, missing};
-use crate::scenarios::plan::{FaultKind, Reconnect, Stagger, Terminate};
+use crate::scenarios::plan::{self, FaultKind, Reconnect, Stagger, Terminate};
 use crate::scenarios::problem::Finding;
 use crate::scenarios::units::{exact_duration, exact_ratio};
 
@@ -58,11 +58,12 @@ impl FullFault {
             Stagger::Poisson(over) => json!({"poisson": exact_duration(over)}),
         };
         table.insert("stagger".to_owned(), stagger);
-        if let Some(FaultKind::Terminate(how)) = self.kind {
-            let terminate = match how {
-                Terminate::Reset => json!({"how": "reset"}),
-                Terminate::Fin => json!({"how": "fin"}),
-                Terminate::WsClose(code) => json!({"how": "ws-close", "code": code}),
+        if let Some(FaultKind::Terminate(end)) = &self.kind {
+            let terminate = match end.how {
+                plan::How::Reset => json!({"how": "reset"}),
+                plan::How::Fin => json!({"how": "fin"}),
+                plan::How::HalfClose => json!({"how": "half-close"}),
+                plan::How::WsClose(code) => json!({"how": "ws-close", "code": code}),
             };
             table.insert("terminate".to_owned(), terminate);
         }
@@ -167,15 +168,16 @@ fn terminated(
         let message = "only a close frame has a code";
         findings.push(Finding::error(code.span(), message).note("write how = \"ws-close\""));
     }
-    Some(FaultKind::Terminate(match how.get_ref() {
-        How::Reset => Terminate::Reset,
-        How::Fin => Terminate::Fin,
+    let how = match how.get_ref() {
+        How::Reset => plan::How::Reset,
+        How::Fin => plan::How::Fin,
         How::WsClose => {
             let Code(code) = table.code.as_ref().map_or(Code(NORMAL), |code| *code.get_ref());
-            Terminate::WsClose(code)
+            plan::How::WsClose(code)
         }
         How::HalfClose => return None,
-    }))
+    };
+    Some(FaultKind::Terminate(Terminate { how, at: Vec::new() }))
 }
 
 /// The policy that a word stands for.
