@@ -14,7 +14,7 @@ use stressctl::clients::shard::Course;
 use stressctl::clients::tally::GroupTally;
 use stressctl::clock;
 use stressctl::inject::cohort;
-use stressctl::scenarios::plan::{Aim, Connect, Crew, FaultKind, How, Reconnect, Terminate};
+use stressctl::scenarios::plan::{Aim, Connect, Crew, FaultKind, How, Part, Reconnect, Terminate};
 
 const CLIENTS: u64 = 40;
 const VICTIMS: u64 = 20;
@@ -259,7 +259,7 @@ fn nobody_is_cut_twice_at_once() {
     let rig = Rig::set_up(HALF, server.address(), |plan, _| {
         let mut all = plan.faults[0].clone();
         all.name = "all".to_owned();
-        all.on = vec![(0, 40)];
+        all.on = vec![Aim::Group { group: Crew::Subscribers(0), count: 40 }];
         plan.faults.push(all);
         plan.subscribers[0].reconnect = Reconnect::Fixed(Duration::from_millis(100));
     });
@@ -329,8 +329,8 @@ fn who_is_connected_and_not_proved_again_has_not_recovered() {
 fn no_life_uses_the_operation_ids_of_another() {
     let server = Server::good();
     let rig = Rig::set_up(&(HALF.to_owned() + &server.target()), server.address(), |plan, _| {
-        plan.faults[0].on = vec![(0, 40)];
-        plan.faults[0].phases = vec![0, 1];
+        plan.faults[0].on = vec![Aim::Group { group: Crew::Subscribers(0), count: 40 }];
+        plan.faults[0].parts = vec![Part::Phase(0), Part::Phase(1)];
     });
     for phase in [0, 1] {
         rig.begin(phase);
@@ -348,7 +348,9 @@ fn no_life_uses_the_operation_ids_of_another() {
 #[test]
 fn a_census_is_held_by_who_received_it_and_has_lived_since() {
     let server = Reference::start();
-    let rig = Rig::set_up(HALF, server.address(), |plan, _| plan.faults[0].phases = vec![0, 1]);
+    let rig = Rig::set_up(HALF, server.address(), |plan, _| {
+        plan.faults[0].parts = vec![Part::Phase(0), Part::Phase(1)]
+    });
     rig.board().census.begin(1);
     rig.fleet.publish(|o| o.census = 1);
     rig.wait("census", |_, board| u64::from(board.census.held()) == 2 * CLIENTS);
