@@ -349,7 +349,7 @@ fn no_life_uses_the_operation_ids_of_another() {
 fn a_census_is_held_by_who_received_it_and_has_lived_since() {
     let server = Reference::start();
     let rig = Rig::set_up(HALF, server.address(), |plan, _| {
-        plan.faults[0].parts = vec![Part::Phase(0), Part::Phase(1)]
+        plan.faults[0].parts = vec![Part::Phase(0), Part::Phase(1)];
     });
     rig.board().census.begin(1);
     rig.fleet.publish(|o| o.census = 1);
