@@ -10,12 +10,13 @@ use clap::CommandFactory;
 
 use crate::care::redact_url;
 use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs, SelftestArgs};
+use crate::inject::partition;
 use crate::metrics::process;
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
 use crate::report::style::{self, ColorWish, Style, wrap};
 use crate::report::{human, json, markdown, model::Report, text};
-use crate::run::limits;
+use crate::run::limits::{self, Partitions};
 use crate::run::machine::{Machine, raise_open_files};
 use crate::run::needs::Needs;
 use crate::run::session::{self, RunError, Settings};
@@ -69,7 +70,7 @@ fn outcome_of(error: &RunError) -> Outcome {
         RunError::Target(e) if e.exit_code() == 4 => Outcome::Unreachable,
         RunError::Target(_) => Outcome::Usage,
         RunError::Unreachable { .. } => Outcome::Unreachable,
-        RunError::TooSmall(_) | RunError::Machine(_) => Outcome::Inconclusive,
+        RunError::TooSmall(_) | RunError::NoPartition | RunError::Machine(_) => Outcome::Inconclusive,
         RunError::Reference(_) | RunError::Fleet(_) => Outcome::Internal,
     }
 }
@@ -161,6 +162,14 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
             head.extend(hanging("  ", &format!("not applicable: {id}, {why}"), width));
         }
         out(&format!("{}\n{}\n", head.join("\n"), needs.text().trim_end()))?;
+        match limits::partitions(plan, partition::is_allowed) {
+            Partitions::None | Partitions::Allowed => {}
+            Partitions::AsStalls => out("partitions run as stalls on this machine\n")?,
+            Partitions::Refused => {
+                outcomes.push(Outcome::Inconclusive);
+                out(&format!("does not fit: {}\n", limits::NO_PARTITION))?;
+            }
+        }
         match limits::check(&needs, &machine) {
             Ok(()) => out("fits on this machine\n")?,
             Err(shortages) => {

@@ -23,6 +23,9 @@ pub struct Board {
     pub open: Gauge,
     /// Connections between the connect call and `connection_ack`.
     pub handshaking: Gauge,
+    /// Connections that their clients have given up, kept until the fault that holds them is over: the server still has
+    /// them.
+    pub parked: Gauge,
     /// Subscriptions between their confirmation and their end.
     pub active: Gauge,
     /// Subscriptions that wait for a probe, per channel.
@@ -61,6 +64,7 @@ impl Board {
             streams,
             open: Gauge::default(),
             handshaking: Gauge::default(),
+            parked: Gauge::default(),
             active: Gauge::default(),
             waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             probes_sent: (0..channels).map(|_| AtomicU32::new(0)).collect(),

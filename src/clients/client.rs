@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use super::backoff::wait_before;
 use super::handshake::{Refusal, Socket, Stages};
@@ -51,7 +52,7 @@ async fn first(shard: &Rc<Shard>, seat: usize, permit: Permit) -> bool {
         cohort.requested += u64::from(seat.subs);
         cohort.offer(usize::from(seat.wave), at);
     }
-    let opened = shard.handshakes.run_until_cancelled(handshake(shard)).await;
+    let opened = shard.handshakes.run_until_cancelled(handshake(shard, seat.local)).await;
     drop(permit);
     match opened {
         Some(Ok((socket, stages))) => {
@@ -87,16 +88,19 @@ async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
         loop {
             let n = shard.attempt(seat);
             let jitter = || shard.plan.schedule.jitter(seat.connection, way.attempts);
-            let wait = wait_before(policy, n, jitter).expect("who has no policy does not come back");
+            // An attempt that is made only to fail in it asks for no policy, and knows no wait.
+            let doomed = shard.climate.has_doomed_attempt(seat.local);
+            let wait = if doomed { Some(Duration::ZERO) } else { wait_before(policy, n, jitter) };
+            let wait = wait?;
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
             }
             let permit = shard.gates[group].pass().await;
             way.attempts += 1;
-            let opened = handshake(shard).await;
+            let opened = handshake(shard, seat.local).await;
             drop(permit);
             match opened {
-                Ok((socket, _)) => return socket,
+                Ok((socket, _)) => return Some(socket),
                 Err(refusal) => {
                     let cohort = &mut shard.state.borrow_mut().cohorts[usize::from(seat.cohort)];
                     cohort.reconnect_failures.add(refusal.failure, &refusal.text);
@@ -104,7 +108,14 @@ async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
             }
         }
     });
-    let Some(socket) = back.await else { return false };
+    let socket = match back.await {
+        None => return false,
+        Some(None) => {
+            shard.stay_away(seat);
+            return false;
+        }
+        Some(Some(socket)) => socket,
+    };
     way.lives += 1;
     shard.plan.board.open.up();
     shard.reconnected(seat);
@@ -112,9 +123,17 @@ async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
     true
 }
 
-async fn handshake(shard: &Shard) -> Result<(Socket, Stages), Refusal> {
+async fn handshake(shard: &Shard, seat: usize) -> Result<(Socket, Stages), Refusal> {
     let _handshaking = Handshaking::of(shard);
-    shard.plan.endpoint.open().await
+    let opening = shard.climate.opening(seat);
+    let opened = shard.plan.endpoint.open_as(&opening).await;
+    if let Err(refusal) = &opened
+        && refusal.failure.is_injected()
+        && let Some(doom) = shard.climate.take_doomed_attempt(seat)
+    {
+        shard.note_point(doom);
+    }
+    opened
 }
 
 /// Counts a connection as handshaking for as long as it lives, however it ends.
@@ -196,18 +215,26 @@ impl Shard {
     fn poll_life(&self, seat: usize, cx: &mut Context<'_>) -> Poll<Ended> {
         let Some(mut live) = self.lives.borrow_mut()[seat].take() else { return Poll::Ready(Ended::Cut) };
         let polled = live.poll(self, cx);
-        if polled.is_pending() {
-            self.lives.borrow_mut()[seat] = Some(live);
-        } else {
-            live.forgo_answer(self);
+        match polled {
+            Poll::Pending => self.lives.borrow_mut()[seat] = Some(live),
+            Poll::Ready(Ended::Doomed(doom)) => {
+                live.forgo_answer(self);
+                self.execute(live, doom);
+                return Poll::Ready(Ended::Cut);
+            }
+            Poll::Ready(_) => _ = live.forgo_answer(self),
         }
         polled
     }
 
     /// Books the end of a connection; whether its client shall come back.
     fn ended(&self, seat: &Seat, end: &Ended) -> bool {
+        // Whatever the server does with a connection that we hold, we have brought it about.
+        if matches!(end, Ended::Unexpectedly(_)) && self.climate.blocked_by(seat.local).is_some() {
+            return self.book_cut(seat.local);
+        }
         // A cut was booked when it was made.
-        if !matches!(end, Ended::Cut) {
+        if !matches!(end, Ended::Cut | Ended::Doomed(_)) {
             self.plan.board.open.down();
             self.end_life(seat.range(), End::Died);
         }
@@ -215,7 +242,7 @@ impl Shard {
             let state = &mut *self.state.borrow_mut();
             let cohort = &mut state.cohorts[usize::from(seat.cohort)];
             match end {
-                Ended::Cut => {}
+                Ended::Cut | Ended::Doomed(_) => {}
                 Ended::ByPlan => cohort.dropped_by_plan += 1,
                 Ended::Unexpectedly(refusal) => {
                     cohort.dropped_unexpectedly += 1;
@@ -235,7 +262,8 @@ impl Shard {
     pub(super) fn part(&self, seat: &Seat) -> bool {
         let policy = self.plan.groups[usize::from(seat.group)].reconnect;
         let orders = self.orders.get();
-        let returns = policy != Reconnect::None && orders.course == Course::Run && !orders.settled;
+        let tries = policy != Reconnect::None || self.climate.has_doomed_attempt(seat.local);
+        let returns = tries && orders.course == Course::Run && !orders.settled;
         if returns {
             let since_ns = self.plan.board.clock.now_ns();
             let new = Away { since_ns, attempts: 0, unproved: None, damaged: false };
@@ -244,6 +272,12 @@ impl Shard {
             self.leave(seat.range());
         }
         returns
+    }
+
+    /// A client does not try again after all.
+    fn stay_away(&self, seat: &Seat) {
+        self.state.borrow_mut().away.remove(&seat.local);
+        self.leave(seat.range());
     }
 
     /// Counts an attempt to connect again; how many there were before it since everything was last well.

@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
 
 use super::handshake::Socket;
+use super::injector::Rest;
 use crate::scenarios::plan::How;
 
 /// How long the server may take to end its side.
@@ -22,7 +24,7 @@ const WAIT: Duration = Duration::from_secs(2);
 const READ: usize = 4 << 10;
 
 /// Ends a connection now, without awaiting anything; what remains to be done about it, if anything does.
-pub(super) fn begin(socket: Socket, how: How) -> Option<Pin<Box<dyn Future<Output = ()>>>> {
+pub(super) fn begin(socket: Socket, how: How, healed: CancellationToken) -> Option<Rest> {
     let tcp = SockRef::from(socket.get_ref().tcp());
     match how {
         How::Reset => {
@@ -36,7 +38,13 @@ pub(super) fn begin(socket: Socket, how: How) -> Option<Pin<Box<dyn Future<Outpu
             // where the server ended the connection a moment ago, and then there is nothing left to end.
             let _ = tcp.shutdown(Shutdown::Write);
             Some(Box::pin(async move {
-                let _ = timeout(WAIT, read_to_end(socket.get_ref().tcp())).await;
+                let read = read_to_end(socket.get_ref().tcp());
+                if how == How::HalfClose {
+                    // Our side is ended, the other one is the server's to end: it has until everything is healed.
+                    healed.run_until_cancelled(read).await;
+                } else {
+                    let _ = timeout(WAIT, read).await;
+                }
             }))
         }
         How::WsClose(code) => Some(close(socket, code)),
@@ -55,7 +63,7 @@ async fn read_to_end(tcp: &TcpStream) {
     }
 }
 
-fn close(mut socket: Socket, code: u16) -> Pin<Box<dyn Future<Output = ()>>> {
+fn close(mut socket: Socket, code: u16) -> Rest {
     let frame = CloseFrame { code: code.into(), reason: Utf8Bytes::default() };
     // Whoever waits for the answer polls again; here the frame is handed over as far as the socket takes it.
     let mut cx = Context::from_waker(Waker::noop());

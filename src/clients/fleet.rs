@@ -212,6 +212,9 @@ impl Fleet {
             result.latency.merge(&shard.latency);
             result.ledgers.push(shard.ledger);
         }
+        for (mine, theirs) in result.faults.iter_mut().zip(&result.publisher.faults) {
+            *mine += theirs;
+        }
         Ok(result)
     }
 }

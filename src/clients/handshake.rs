@@ -3,11 +3,13 @@
 //! Used by the preflight, by subscribers and by publishers. It knows nothing about subscriptions.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use http::HeaderValue;
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -19,11 +21,12 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::failure::{Failure, Reason, Stage};
 use super::stream::Stream;
-use super::upgrade::upgrade;
+use super::upgrade::{request_upgrade, upgrade};
 use crate::care::Secret;
 use crate::clock;
+use crate::inject::{Control, Link};
 use crate::protocol::graphql_transport_ws::{Dialect, Message as Said, SUBPROTOCOL, close_code_name};
-use crate::scenarios::plan::Timeouts;
+use crate::scenarios::plan::{HandshakePoint, Timeouts};
 
 /// A WebSocket over one of our streams.
 pub type Socket = WebSocketStream<Stream>;
@@ -96,12 +99,21 @@ pub fn config_for(largest_payload: usize) -> WebSocketConfig {
         .max_frame_size(Some(limit))
 }
 
+/// What faults make of one attempt to connect.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// What the link is told to do, if a fault may ever act on it.
+    pub control: Option<Rc<Control>>,
+    /// Where the attempt ends.
+    pub abort: Option<HandshakePoint>,
+}
+
 impl Endpoint {
     /// Opens one TCP (or TLS) connection.
     ///
     /// # Errors
     /// `tcp.*`, `tls.*` or `local.*`.
-    pub async fn dial(&self, stages: &mut Stages) -> Result<Stream, Refusal> {
+    pub async fn dial(&self, opening: &Opening, stages: &mut Stages) -> Result<Stream, Refusal> {
         let began = clock::now();
         let tcp = match timeout(self.timeouts.connect, connect(self.addresses[0])).await {
             Err(_) => return Err(refuse(Stage::Tcp, Reason::Timeout)),
@@ -113,9 +125,16 @@ impl Endpoint {
             return Err(refuse(Stage::Tcp, Reason::SelfConnect));
         }
         stages.tcp = began.elapsed();
-        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(tcp)) };
+        if opening.abort == Some(HandshakePoint::Connect) {
+            return Err(abort(&tcp, Stage::Tcp));
+        }
+        let link = match &opening.control {
+            None => Link::plain(tcp),
+            Some(control) => Link::under(tcp, Rc::clone(control)),
+        };
+        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(link)) };
         let began = clock::now();
-        match timeout(self.timeouts.connect, Box::pin(connector.connect(name.clone(), tcp))).await {
+        match timeout(self.timeouts.connect, Box::pin(connector.connect(name.clone(), link))).await {
             Err(_) => Err(refuse(Stage::Tls, Reason::Timeout)),
             Ok(Err(e)) => Err(self.refuse_io(Stage::Tls, &e)),
             Ok(Ok(tls)) => {
@@ -130,16 +149,26 @@ impl Endpoint {
     /// # Errors
     /// The stage that failed, and why.
     pub async fn open(&self) -> Result<(Socket, Stages), Refusal> {
+        self.open_as(&Opening::default()).await
+    }
+
+    /// The same under faults.
+    ///
+    /// # Errors
+    /// The stage that failed, and why; `*.injected` where it was ended as planned.
+    pub async fn open_as(&self, opening: &Opening) -> Result<(Socket, Stages), Refusal> {
         let mut stages = Stages::default();
-        let stream = self.dial(&mut stages).await?;
+        let stream = self.dial(opening, &mut stages).await?;
         let began = clock::now();
-        let mut socket = match timeout(self.timeouts.upgrade, self.upgrade(stream)).await {
+        let ends = opening.abort == Some(HandshakePoint::Upgrade);
+        let mut socket = match timeout(self.timeouts.upgrade, self.upgrade(stream, ends)).await {
             Err(_) => return Err(refuse(Stage::Upgrade, Reason::Timeout)),
             Ok(upgraded) => upgraded?,
         };
         stages.upgrade = began.elapsed();
         let began = clock::now();
-        match timeout(self.timeouts.init, self.init(&mut socket)).await {
+        let ends = opening.abort == Some(HandshakePoint::Init);
+        match timeout(self.timeouts.init, self.init(&mut socket, ends)).await {
             Err(_) => return Err(refuse(Stage::Init, Reason::Timeout)),
             Ok(acknowledged) => acknowledged?,
         }
@@ -147,7 +176,7 @@ impl Endpoint {
         Ok((socket, stages))
     }
 
-    async fn upgrade(&self, stream: Stream) -> Result<Socket, Refusal> {
+    async fn upgrade(&self, mut stream: Stream, ends: bool) -> Result<Socket, Refusal> {
         let failed = |e: &WsError| self.refuse_ws(Stage::Upgrade, e);
         let mut request = (&self.url).into_client_request().map_err(|e| failed(&e))?;
         let headers = request.headers_mut();
@@ -155,6 +184,10 @@ impl Endpoint {
         for (name, value) in &self.headers {
             let value = HeaderValue::from_str(value.reveal()).map_err(|e| failed(&e.into()))?;
             headers.insert(name.clone(), value);
+        }
+        if ends {
+            request_upgrade(&mut stream, request).await.map_err(|e| failed(&e))?;
+            return Err(abort(stream.tcp(), Stage::Upgrade));
         }
         let (socket, headers) = upgrade(stream, request, self.config).await.map_err(|e| failed(&e))?;
         let chosen = headers.get(http::header::SEC_WEBSOCKET_PROTOCOL);
@@ -165,11 +198,14 @@ impl Endpoint {
         }
     }
 
-    async fn init(&self, socket: &mut Socket) -> Result<(), Refusal> {
+    async fn init(&self, socket: &mut Socket, ends: bool) -> Result<(), Refusal> {
         let failed = |e: &WsError| self.refuse_ws(Stage::Init, e);
         let mut text = String::new();
         self.dialect.connection_init(&mut text);
         socket.send(Message::text(text)).await.map_err(|e| failed(&e))?;
+        if ends {
+            return Err(abort(socket.get_ref().tcp(), Stage::Init));
+        }
         loop {
             match socket.next().await {
                 None => return Err(refuse(Stage::Init, Reason::Closed)),
@@ -229,6 +265,13 @@ impl Endpoint {
         };
         Refusal { failure: Failure::from_ws(stage, error), text: self.foreign(&text) }
     }
+}
+
+/// Has a connection end in a reset once it is dropped, as a fault of ours wants it.
+fn abort(tcp: &TcpStream, stage: Stage) -> Refusal {
+    let lingers = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
+    debug_assert!(lingers.is_ok(), "{lingers:?}");
+    refuse(stage, Reason::Injected)
 }
 
 fn refuse(stage: Stage, reason: Reason) -> Refusal {

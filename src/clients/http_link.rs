@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal, Stages};
-use super::publisher::{Desk, PublisherSeat};
+use super::publisher::{Desk, PublisherSeat, Unanswered};
 use super::source::{Next, Outgoing, Source, What};
 use super::timer::PreciseTimer;
 use crate::care::Secret;
@@ -50,7 +50,7 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
         if sender.ready().await.is_err() {
             let Some(again) = open(&desk, seat, &source, &http, &mut drivers).await else {
                 desk.sent(outgoing.what, desk.board.clock.now_ns());
-                return desk.unknown(seat, outgoing.what, false);
+                return desk.unknown(seat, outgoing.what, Unanswered::Gone);
             };
             sender = again;
             outgoing.token.sent_ns = desk.board.clock.now_ns();
@@ -73,10 +73,10 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source,
                 continue;
             }
             Ok(Err(Answer::Broken(why))) => {
-                desk.unknown(seat, what, false);
+                desk.unknown(seat, what, Unanswered::Gone);
                 desk.failed(seat, &why);
             }
-            Err(_) => desk.unknown(seat, what, true),
+            Err(_) => desk.unknown(seat, what, desk.timed_out(seat)),
         }
         // An answer that comes after all must not be taken for the next one's; and what is not answered may be
         // processed after what comes next.
@@ -98,7 +98,7 @@ async fn open(
 ) -> Option<SendRequest<Full<Bytes>>> {
     loop {
         desk.attempted(seat);
-        match desk.meanwhile(seat, source, connect(http, drivers)).await? {
+        match desk.meanwhile(seat, source, connect(desk, seat, http, drivers)).await? {
             Ok(sender) => {
                 desk.ready(seat);
                 return Some(sender);
@@ -125,7 +125,7 @@ impl Asked<'_> {
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         if let Some(what) = self.what.take().filter(|_| !std::thread::panicking()) {
-            self.desk.unknown(self.seat, what, false);
+            self.desk.unknown(self.seat, what, Unanswered::Gone);
         }
     }
 }
@@ -145,7 +145,7 @@ async fn next(
             let next = source.next(&orders, 0, now_ns);
             if let Next::Send(outgoing) = next {
                 if matches!(outgoing.what, What::Event { .. }) {
-                    desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns.max(free_ns)));
+                    desk.send_lag(now_ns.saturating_sub(outgoing.ready_ns.max(free_ns)));
                 }
                 return Poll::Ready(Some(outgoing));
             }
@@ -163,10 +163,13 @@ async fn next(
 }
 
 async fn connect(
+    desk: &Desk,
+    seat: PublisherSeat,
     http: &HttpEndpoint,
     drivers: &mut JoinSet<()>,
 ) -> Result<SendRequest<Full<Bytes>>, Refusal> {
-    let stream = http.endpoint.dial(&mut Stages::default()).await?;
+    let opening = desk.climate.opening(seat.index);
+    let stream = http.endpoint.dial(&opening, &mut Stages::default()).await?;
     let (sender, connection) = handshake(TokioIo::new(stream))
         .await
         .map_err(|e| refusal(Stage::Upgrade, Reason::Handshake, http.endpoint.foreign(&e.to_string())))?;

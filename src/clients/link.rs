@@ -11,14 +11,19 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::errand::Errand;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
 use super::in_flight::InFlight;
-use super::publisher::{Desk, PublisherSeat};
+use super::publisher::{Desk, PublisherSeat, Unanswered};
+use super::sabotage::Order;
 use super::source::{Next, Outgoing, Source, What};
 use super::timer::PreciseTimer;
+use super::weather::Doom;
+use crate::inject::{Control, partition};
 use crate::protocol::graphql_transport_ws::Message as Said;
 use crate::protocol::refusal;
+use crate::scenarios::plan::{DropPoint, How};
 
 /// Messages read or written in one poll before others get their turn. The set of tasks polls one that wakes itself up
 /// to 61 times before it looks at sockets and timers again, so this is less than it seems.
@@ -34,8 +39,13 @@ const CLOSE_WAIT: Duration = Duration::from_secs(2);
 /// meanwhile is sent late.
 pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source) {
     let mut first_id = seat.first_id;
-    while let Err(refusal) = life(&desk, seat, &mut source, &mut first_id).await {
-        if !desk.comes_back(seat, &source, &refusal).await {
+    while let Err(lost) = life(&desk, seat, &mut source, &mut first_id).await {
+        desk.forget_orders(seat.index);
+        let again = match lost {
+            Lost::Refused(refusal) => desk.comes_back(seat, &source, &refusal).await,
+            Lost::Cut => desk.comes_back_after_cut(seat, &source).await,
+        };
+        if !again {
             return;
         }
     }
@@ -47,19 +57,25 @@ async fn life(
     seat: PublisherSeat,
     source: &mut Source,
     first_id: &mut u64,
-) -> Result<(), Refusal> {
+) -> Result<(), Lost> {
     desk.attempted(seat);
-    let timer = PreciseTimer::new()
-        .map_err(|e| Refusal { failure: Failure::from_io(Stage::Tcp, &e), text: e.to_string() })?;
-    let Some(opened) = desk.meanwhile(seat, source, desk.endpoint.open()).await else { return Ok(()) };
-    let (socket, _) = opened?;
+    let timer = PreciseTimer::new().map_err(|e| {
+        Lost::Refused(Refusal { failure: Failure::from_io(Stage::Tcp, &e), text: e.to_string() })
+    })?;
+    let opening = desk.climate.opening(seat.index);
+    let opened = desk.meanwhile(seat, source, desk.endpoint.open_as(&opening)).await;
+    let (socket, _) = match opened {
+        None => return Ok(()),
+        Some(Ok(opened)) => opened,
+        Some(Err(refusal)) => return Err(desk.refused_connection(seat, refusal)),
+    };
     desk.ready(seat);
     source.connected();
     let mut link = Link {
         desk: Rc::clone(desk),
         seat,
         source,
-        socket,
+        socket: Some(socket),
         in_flight: InFlight::new(*first_id),
         timer,
         unflushed: 0,
@@ -73,15 +89,42 @@ async fn life(
         text: String::new(),
         payload: Vec::new(),
         wound_up: false,
+        doomed: None,
     };
     let end = poll_fn(|cx| link.poll(cx)).await;
     // Ids are not used again on another connection either.
     *first_id = link.in_flight.next_id();
-    link.wind_up();
+    // What a fault of ours holds or cuts has no answer because of it.
+    let by_plan = matches!(end, Err(End::Cut(_))) || desk.climate.blocked_by(seat.index).is_some();
+    link.wind_up(if by_plan { Unanswered::ByPlan } else { Unanswered::Gone });
+    let end = match end {
+        Ok(()) => Ok(()),
+        Err(End::Cut(how)) => {
+            let socket = link.socket.take().expect("it is taken here alone");
+            desk.see_off(socket, how);
+            return Err(Lost::Cut);
+        }
+        Err(End::Lost(_)) if by_plan => return Err(Lost::Cut),
+        Err(End::Lost(refusal)) => Err(Lost::Refused(refusal)),
+    };
     if end.is_ok() {
         drop(tokio::time::timeout(CLOSE_WAIT, poll_fn(|cx| link.poll_closed(cx))).await);
     }
     end
+}
+
+/// Why a connection has to be made again.
+pub(super) enum Lost {
+    /// It ended, or could not be made.
+    Refused(Refusal),
+    /// A fault of ours ended it.
+    Cut,
+}
+
+/// How a connection ends before closing is ordered.
+enum End {
+    Lost(Refusal),
+    Cut(How),
 }
 
 /// A publish that waits for its acknowledgement.
@@ -94,7 +137,8 @@ struct Link<'a> {
     desk: Rc<Desk>,
     seat: PublisherSeat,
     source: &'a mut Source,
-    socket: Socket,
+    /// There until the connection is cut.
+    socket: Option<Socket>,
     in_flight: InFlight<Sent>,
     timer: PreciseTimer,
     /// Messages handed over since the last flush began.
@@ -112,45 +156,101 @@ struct Link<'a> {
     payload: Vec<u8>,
     /// What is left over has been booked.
     wound_up: bool,
+    /// It is to end at a point, and whether it has said what it will end in.
+    doomed: Option<(Errand, How)>,
 }
 
 /// A connection that is given up in the middle of a write leaves publishes without an answer, too.
 impl Drop for Link<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.wind_up();
+            self.wind_up(Unanswered::Gone);
         }
     }
 }
 
 impl Link<'_> {
     /// Books what was sent and never answered.
-    fn wind_up(&mut self) {
+    fn wind_up(&mut self, why: Unanswered) {
         if std::mem::replace(&mut self.wound_up, true) {
             return;
         }
         for entry in self.in_flight.drain() {
-            self.desk.unknown(self.seat, entry.what, false);
+            self.desk.unknown(self.seat, entry.what, why);
         }
     }
 
     /// Runs until the connection ends or everything is said and closing was ordered.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Refusal>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if let Some(how) = self.obey() {
+            return Poll::Ready(Err(End::Cut(how)));
+        }
         if let Some(refusal) = self.read(cx) {
-            return Poll::Ready(Err(refusal));
+            return Poll::Ready(Err(End::Lost(refusal)));
         }
         if let Err(e) = self.write(cx) {
-            return Poll::Ready(Err(self.desk.endpoint.refuse_ws(Stage::Open, &e)));
+            return Poll::Ready(Err(End::Lost(self.desk.endpoint.refuse_ws(Stage::Open, &e))));
+        }
+        if let Some(how) = self.is_at_its_point() {
+            return Poll::Ready(Err(End::Cut(how)));
         }
         let is_done = !self.dirty && self.source.is_done(&self.desk.orders.get());
         self.desk.follow(self.seat, is_done, cx.waker());
         if self.closing && !self.dirty { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
+    fn socket(&mut self) -> Pin<&mut Socket> {
+        Pin::new(self.socket.as_mut().expect("a connection that was cut is not polled again"))
+    }
+
+    /// Does what a fault orders; how the connection is to be ended, if at once.
+    fn obey(&mut self) -> Option<How> {
+        while let Some(order) = self.desk.next_order(self.seat.index) {
+            match order {
+                Order::Cut { fault, due_ns, how } => {
+                    self.desk.note_cut(fault, due_ns, None);
+                    return Some(how);
+                }
+                Order::Doom(Doom { point: DropPoint::Connect | DropPoint::Init, .. }, how) => {
+                    // The attempt that follows is the one that is counted.
+                    return Some(how);
+                }
+                Order::Doom(doom, how) => {
+                    if doom.point == DropPoint::ReceivePartial {
+                        self.control().inspect(|control| control.cut_short());
+                    }
+                    self.doomed.get_or_insert((Errand::of(doom), how));
+                }
+                Order::Partition(on) => {
+                    let tcp = self.socket().get_mut().get_ref().tcp();
+                    // It was found out before the run that it is allowed; what blocks writing is set already.
+                    let _ = if on { partition::attach(tcp) } else { partition::detach(tcp) };
+                }
+            }
+        }
+        None
+    }
+
+    fn control(&self) -> Option<Rc<Control>> {
+        self.socket.as_ref()?.get_ref().control().cloned()
+    }
+
+    /// How the connection is to be ended now that it is in the middle of what was chosen.
+    fn is_at_its_point(&mut self) -> Option<How> {
+        let (errand, how) = self.doomed?;
+        let partial = errand.doom.point == DropPoint::ReceivePartial;
+        let is_there =
+            errand.is_over || (partial && self.control().is_some_and(|control| control.was_cut_short()));
+        is_there.then(|| {
+            self.desk.note_cut(errand.doom.fault, errand.doom.due_ns, Some(errand.doom.point));
+            how
+        })
+    }
+
     /// After our close frame: reads until the server has closed.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match Pin::new(&mut self.socket).poll_next(cx) {
+            match self.socket().poll_next(cx) {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
@@ -161,7 +261,7 @@ impl Link<'_> {
     fn read(&mut self, cx: &mut Context<'_>) -> Option<Refusal> {
         let mut now_ns = 0;
         for _ in 0..BUDGET {
-            let message = match Pin::new(&mut self.socket).poll_next(cx) {
+            let message = match self.socket().poll_next(cx) {
                 Poll::Pending => return self.said.take_if(|s| s.failure.reason == Reason::InvalidMessage),
                 Poll::Ready(None) => return Some(self.said.take().unwrap_or_else(|| open(Reason::Closed))),
                 Poll::Ready(Some(Err(e))) => {
@@ -197,6 +297,7 @@ impl Link<'_> {
         match desk.endpoint.dialect.decode(text) {
             // The result of a mutation; `complete` follows and says nothing new.
             Ok(Said::Next { id, errors: false, .. }) => {
+                self.doomed.iter_mut().for_each(|(errand, _)| errand.received());
                 if let Some(sent) = self.settle(id, now_ns) {
                     desk.acked(self.seat, sent.what, sent.sent_ns, now_ns);
                 }
@@ -252,7 +353,7 @@ impl Link<'_> {
             if self.closing {
                 return self.flush(cx).map(drop);
             }
-            if Pin::new(&mut self.socket).poll_ready(cx)?.is_pending() {
+            if self.socket().poll_ready(cx)?.is_pending() {
                 self.blocked = true;
                 return Ok(());
             }
@@ -295,7 +396,12 @@ impl Link<'_> {
         self.in_flight.open(Sent { what: outgoing.what, sent_ns: now_ns });
         self.desk.sent(outgoing.what, now_ns);
         if matches!(outgoing.what, What::Event { .. }) && !self.blocked {
-            self.desk.send_lag(now_ns.saturating_sub(outgoing.token.due_ns.max(self.unblocked_ns)));
+            self.desk.send_lag(now_ns.saturating_sub(outgoing.ready_ns.max(self.unblocked_ns)));
+        }
+        if let Some((errand, _)) = &mut self.doomed
+            && matches!(outgoing.what, What::Event { .. })
+        {
+            errand.said |= errand.doom.point == DropPoint::PublishSent;
         }
         self.hand_over(Message::text(self.text.as_str()))
     }
@@ -303,15 +409,16 @@ impl Link<'_> {
     fn hand_over(&mut self, message: Message) -> Result<(), WsError> {
         self.unflushed += 1;
         self.dirty = true;
-        Pin::new(&mut self.socket).start_send(message)
+        self.socket().start_send(message)
     }
 
     fn flush(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, WsError> {
         if !self.dirty {
             return Ok(Poll::Ready(()));
         }
-        if Pin::new(&mut self.socket).poll_flush(cx)?.is_ready() {
+        if self.socket().poll_flush(cx)?.is_ready() {
             self.dirty = false;
+            self.doomed.iter_mut().for_each(|(errand, _)| errand.flushed());
             self.unflushed = 0;
             if self.blocked {
                 self.blocked = false;
@@ -348,7 +455,7 @@ impl Link<'_> {
         let now = self.desk.board.clock.now_ns();
         while let Some(sent) = self.in_flight.expire(|s| now.saturating_sub(s.sent_ns) > limit) {
             self.source.answered(sent.what, now);
-            self.desk.unknown(self.seat, sent.what, true);
+            self.desk.unknown(self.seat, sent.what, self.desk.timed_out(self.seat));
         }
     }
 }

@@ -5,22 +5,28 @@
 
 use std::ops::Range;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::{Sink, Stream as _};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::errand::{Errand, Thinking};
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
 use super::receive::Arrival;
 use super::seats::Seat;
 use super::shard::{Course, Shard};
 use super::subs::SubState;
+use super::weather::Doom;
+use crate::inject::Control;
 use crate::ledger::End;
 use crate::protocol::graphql_transport_ws::Message as Said;
 use crate::protocol::refusal;
+use crate::scenarios::plan::DropPoint;
 
 /// Messages handled in one poll before other connections get their turn.
 const BUDGET: usize = 64;
@@ -28,12 +34,17 @@ const BUDGET: usize = 64;
 /// Pongs that may wait for room in the socket; a server that floods us with pings gets no more answers than that.
 const REPLIES: usize = 64;
 
+/// Set in the ids of operations in the middle of which a connection ends.
+const PARTING: u64 = 1 << 60;
+
 /// How an established connection ended.
 pub(super) enum Ended {
     /// As ordered.
     ByPlan,
-    /// By a fault of ours.
+    /// By a fault of ours, which has been booked.
     Cut,
+    /// It is at the point that a fault of ours has chosen.
+    Doomed(Doom),
     /// Otherwise, with what the server said about it.
     Unexpectedly(Refusal),
 }
@@ -76,6 +87,12 @@ pub(super) struct Live {
     closed_by_server: bool,
     /// The server's close frame, or a violation of ours to report.
     verdict: Option<Box<Refusal>>,
+    /// It thinks before its next subscribe.
+    thinking: Option<Box<Thinking>>,
+    /// What it has thought about, so that it does not think again.
+    thought: bool,
+    /// It will end in the middle of something.
+    errand: Option<Box<Errand>>,
 }
 
 impl Live {
@@ -98,6 +115,9 @@ impl Live {
             closing: false,
             closed_by_server: false,
             verdict: None,
+            thinking: None,
+            thought: false,
+            errand: None,
         }
     }
 
@@ -114,6 +134,21 @@ impl Live {
     /// Whether it can still be cut: neither side has said goodbye.
     pub(super) fn is_open(&self) -> bool {
         !self.closing
+    }
+
+    /// It is to end in the middle of something.
+    pub(super) fn doom(&mut self, doom: Doom) {
+        self.errand.get_or_insert_with(|| Box::new(Errand::of(doom)));
+    }
+
+    /// What its link is told to do, if a fault may ever act on it.
+    pub(super) fn control(&self) -> Option<Rc<Control>> {
+        self.socket.get_ref().control().cloned()
+    }
+
+    /// The TCP socket underneath.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        self.socket.get_ref().tcp()
     }
 
     /// Gives the socket away.
@@ -133,6 +168,9 @@ impl Live {
             let refusal = shard.plan.endpoint.refuse_ws(Stage::Open, &e);
             return Poll::Ready(end(shard, refusal));
         }
+        if let Some(doom) = self.at_its_point() {
+            return Poll::Ready(Ended::Doomed(doom));
+        }
         if self.closed_by_server && !self.dirty && !is_ending(shard) {
             // Our answer is out; a server that keeps the TCP connection all the same is not waited for.
             let refusal = self.verdict.take().expect("a close frame leaves its meaning");
@@ -140,6 +178,14 @@ impl Live {
         }
         self.remember_waker(cx);
         Poll::Pending
+    }
+
+    /// The end that has been planned, once it is time for it.
+    fn at_its_point(&self) -> Option<Doom> {
+        let errand = self.errand.as_ref().filter(|_| !self.closing)?;
+        let cut_short = errand.doom.point == DropPoint::ReceivePartial
+            && self.socket.get_ref().control().is_some_and(|control| control.was_cut_short());
+        (errand.is_over || cut_short).then_some(errand.doom)
     }
 
     fn remember_waker(&mut self, cx: &Context<'_>) {
@@ -217,7 +263,12 @@ impl Live {
         let decoded = shard.plan.endpoint.dialect.decode(text);
         match decoded {
             Ok(Said::Next { id, payload, errors, .. }) => match self.sub_of(id) {
-                Some(sub) => shard.received(self.arrival(sub, now_ns), payload, errors),
+                Some(sub) => {
+                    shard.received(self.arrival(sub, now_ns), payload, errors);
+                    self.errand.iter_mut().for_each(|errand| errand.received());
+                }
+                // The victim of a fault subscribed once more, in its last moment.
+                None if self.is_parting(id) => {}
                 None => self.violation(shard, text),
             },
             Ok(Said::Error { id, errors }) => {
@@ -248,6 +299,9 @@ impl Live {
     }
 
     fn refused_subscription(&mut self, shard: &Shard, id: u64, reason: Reason, text: &str) {
+        if self.is_parting(id) {
+            return;
+        }
         let Some(index) = self.sub_of(id) else { return self.violation(shard, text) };
         let sub = shard.state.borrow().subs[index as usize];
         let stage = match sub.state {
@@ -270,13 +324,14 @@ impl Live {
         shard: &Shard,
         cx: &mut Context<'_>,
     ) -> Result<(), tokio_tungstenite::tungstenite::Error> {
-        while self.pending_write(shard) && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
+        while self.pending_write(shard, cx) && Pin::new(&mut self.socket).poll_ready(cx)?.is_ready() {
             let message = self.next_write(shard);
             Pin::new(&mut self.socket).start_send(message)?;
             self.dirty = true;
         }
         if self.dirty && Pin::new(&mut self.socket).poll_flush(cx)?.is_ready() {
             self.dirty = false;
+            self.errand.iter_mut().for_each(|errand| errand.flushed());
             if self.flushed < self.asked {
                 let first = self.seat.first_sub;
                 shard.flushed(first + self.flushed..first + self.asked);
@@ -287,7 +342,7 @@ impl Live {
     }
 
     /// Whether there is something to say; passes over what is not to be asked for or ended any more.
-    fn pending_write(&mut self, shard: &Shard) -> bool {
+    fn pending_write(&mut self, shard: &Shard, cx: &mut Context<'_>) -> bool {
         if self.closing {
             return false;
         }
@@ -302,7 +357,8 @@ impl Live {
             }
         }
         !self.replies.is_empty()
-            || (course == Course::Run && self.asked < self.seat.subs)
+            || (course == Course::Run && self.has_errand_to_say())
+            || (course == Course::Run && self.asked < self.seat.subs && self.has_thought(shard, cx))
             || (course >= Course::Unsubscribe && self.unasked < self.asked)
             || (course == Course::Unsubscribe && self.answer == Answer::Owed)
             || course >= Course::Close
@@ -314,7 +370,10 @@ impl Live {
         let mut text = String::new();
         if let Some(reply) = self.replies.pop() {
             text = reply;
+        } else if course == Course::Run && self.has_errand_to_say() {
+            self.say_errand(shard, &mut text);
         } else if course == Course::Run {
+            self.thought = false;
             let sub = shard.state.borrow().subs[(self.seat.first_sub + self.asked) as usize];
             let channel = shard.plan.board.channel_name(sub.channel);
             let id = self.first_id + u64::from(self.asked);
@@ -333,6 +392,53 @@ impl Live {
             return Message::Close(Some(CloseFrame { code, reason }));
         }
         Message::text(text)
+    }
+
+    /// Whether it may subscribe: before every subscribe a client may have to think.
+    fn has_thought(&mut self, shard: &Shard, cx: &mut Context<'_>) -> bool {
+        if self.thought {
+            return true;
+        }
+        let seat = self.seat.local;
+        if self.thinking.is_none() {
+            self.thinking = Thinking::begin(shard, seat).map(Box::new);
+        }
+        self.thought = self.thinking.as_mut().is_none_or(|thinking| thinking.is_over(shard, seat, cx));
+        if self.thought {
+            self.thinking = None;
+        }
+        self.thought
+    }
+
+    fn has_errand_to_say(&self) -> bool {
+        self.errand.as_ref().is_some_and(|errand| errand.has_to_say())
+    }
+
+    /// The operation in the middle of which it ends.
+    fn say_errand(&mut self, shard: &Shard, text: &mut String) {
+        let (id, connection) = (self.parting_id(), self.seat.connection);
+        let Some(errand) = &mut self.errand else { return };
+        errand.said = true;
+        let dialect = &shard.plan.endpoint.dialect;
+        let channel = shard.state.borrow().subs[self.seat.first_sub as usize].channel;
+        let name = shard.plan.board.channel_name(channel);
+        match errand.doom.point {
+            DropPoint::SubscribeSent => dialect.subscribe(id, &name, connection, text),
+            DropPoint::UnsubscribeSent => dialect.complete(self.first_id, text),
+            _ => {
+                let payload = shard.parting(channel, self.seat.cohort);
+                dialect.publish(id, &name, &payload, text);
+            }
+        }
+    }
+
+    /// Id of the operation in the middle of which it ends; above all of the plan, and another one in each life.
+    fn parting_id(&self) -> u64 {
+        PARTING | self.first_id
+    }
+
+    fn is_parting(&self, id: u64) -> bool {
+        self.errand.is_some() && id == self.parting_id()
     }
 
     /// The server must answer once everything it was told before has been done.

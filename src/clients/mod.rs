@@ -3,17 +3,19 @@
 //! Start with [`fleet`] (who owns what), then [`shard`], `client` (a receiving client through all its connections) and
 //! `live` (one of them), then [`publisher`], `source` and `link` (what is published, when, and how).
 
+mod agenda;
 mod backoff;
 mod barriers;
 pub mod board;
 mod client;
-mod cutter;
+mod errand;
 pub mod failure;
 mod farewell;
 pub mod fleet;
 pub mod handshake;
 pub mod http_link;
 mod in_flight;
+mod injector;
 mod link;
 mod live;
 mod opening;
@@ -22,6 +24,7 @@ mod presence;
 mod probes;
 pub mod publisher;
 mod receive;
+mod sabotage;
 mod seats;
 pub mod shard;
 pub mod source;
@@ -29,5 +32,7 @@ pub mod stream;
 mod subs;
 pub mod tally;
 mod task;
+mod thinker;
 mod timer;
 mod upgrade;
+mod weather;

@@ -128,6 +128,7 @@ impl Probes {
                 sent_ns: now_ns,
             },
             payload: 0,
+            ready_ns: now_ns,
             what: if kind == Kind::Census { What::Census(census) } else { What::Probe },
         }
     }

@@ -4,6 +4,7 @@
 //! p99 that is measured by five.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -21,15 +22,19 @@ use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
+use super::injector::Rest;
 use super::link;
 use super::presence::{Arrival, Presence};
 use super::probes::Probes;
+use super::sabotage::{self, Orders};
 use super::source::{Events, PublishOrders, Source, What};
 use super::tally::Failures;
 use super::task::pass_on;
+use super::weather::{Climate, Tally};
+use crate::inject::{FaultTally, Schedule};
 use crate::ledger::StreamId;
 use crate::metrics::{LatencySet, thread_time};
-use crate::scenarios::plan::Plan;
+use crate::scenarios::plan::{FaultKind, Plan};
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -85,6 +90,8 @@ pub struct PublishTally {
     pub unknown: u64,
     /// Of those, given up after the operation timeout.
     pub timed_out: u64,
+    /// Of the unknown, those that a fault of ours cut off from their answer.
+    pub unknown_by_plan: u64,
     /// Refused by the server.
     pub failed: u64,
     /// First and last time an event was handed to the socket, ns on the run's axis.
@@ -100,6 +107,8 @@ pub struct LinkTally {
     pub established: u64,
     /// Connections that became ready in place of one that was lost.
     pub reconnected: u64,
+    /// Connections that a fault of ours ended.
+    pub cut: u64,
     /// Connections that ended before they were told to.
     pub lost: u64,
     /// Failures by name.
@@ -123,6 +132,8 @@ pub struct PublisherResult {
     pub unacked: Vec<(StreamId, u64)>,
     /// There were more of them than can be remembered.
     pub unacked_capped: bool,
+    /// What became of each fault on publishing connections.
+    pub faults: Vec<FaultTally>,
 }
 
 /// Shared by the tasks of the thread.
@@ -132,8 +143,37 @@ pub(super) struct Desk {
     pub orders: Cell<PublishOrders>,
     pub result: RefCell<PublisherResult>,
     pub seats: RefCell<Vec<Presence>>,
+    /// Who is hit by which fault, and when.
+    pub schedule: Schedule,
+    /// What each fault does.
+    pub kinds: Vec<FaultKind>,
+    /// Index of the first publishing connection among all of the plan.
+    pub first_connection: u32,
+    /// What became of each fault.
+    pub faults: Vec<Tally>,
+    /// What faults make of those whom they hit.
+    pub climate: Climate,
+    /// What connections are to do about their sockets.
+    pub errands: RefCell<BTreeMap<usize, Orders>>,
+    /// What remains to be done about connections that were ended.
+    pub rests: RefCell<Vec<Rest>>,
+    /// There is more of it.
+    pub new_rest: Notify,
+    /// Cancelled when every fault has been taken back.
+    pub healed: CancellationToken,
     /// Cancelled when closing is ordered: for connections that have not come so far as to follow orders.
     pub closing: CancellationToken,
+}
+
+/// Why the answer to a publish is not waited for any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// Its connection is gone.
+    Gone,
+    /// An operation takes no longer.
+    TimedOut,
+    /// A fault of ours has cut or holds its connection.
+    ByPlan,
 }
 
 /// One publishing connection's place.
@@ -159,6 +199,9 @@ pub fn run(
     let local = LocalSet::new();
     let groups = plan.plan.publishers.len();
     let phases = plan.plan.phases.len();
+    let schedule = plan.plan.schedule();
+    let kinds: Vec<FaultKind> = plan.plan.faults.iter().map(|fault| fault.kind.clone()).collect();
+    let first_connection = plan.plan.subscriber_connections();
     let desk = Rc::new(Desk {
         endpoint: plan.endpoint.clone(),
         board: Arc::clone(&plan.board),
@@ -169,15 +212,28 @@ pub fn run(
             latency: LatencySet::new(1, 1),
             unacked: Vec::new(),
             unacked_capped: false,
+            faults: Vec::new(),
         }),
         seats: RefCell::default(),
+        climate: Climate::of(&schedule, &kinds, |connection| {
+            connection.checked_sub(first_connection).map(|index| index as usize)
+        }),
+        faults: kinds.iter().map(|_| Tally::default()).collect(),
+        schedule,
+        kinds,
+        first_connection,
+        errands: RefCell::default(),
+        rests: RefCell::default(),
+        new_rest: Notify::new(),
+        healed: CancellationToken::new(),
         closing: CancellationToken::new(),
     });
     runtime.block_on(local.run_until(drive(Rc::clone(&desk), plan, orders, Arc::clone(snapshot))));
     drop(local);
     drop(runtime);
     let desk = Rc::into_inner(desk).expect("every task of the thread has ended with its runtime");
-    Ok(desk.result.into_inner())
+    let faults = desk.reconciled_faults();
+    Ok(PublisherResult { faults, ..desk.result.into_inner() })
 }
 
 async fn drive(
@@ -188,7 +244,7 @@ async fn drive(
 ) {
     let mut links = JoinSet::new();
     let mut helpers = JoinSet::new();
-    for (seat, source) in seats(&plan) {
+    for (seat, source) in seats(&desk, &plan) {
         desk.seats.borrow_mut().push(Presence::default());
         let desk = Rc::clone(&desk);
         match plan.http.clone() {
@@ -197,6 +253,10 @@ async fn drive(
         };
     }
     helpers.spawn_local(tick(Rc::clone(&desk), Arc::clone(&snapshot)));
+    let mut agenda = desk.agenda();
+    // Before anybody connects: nothing has been polled yet.
+    agenda.begin_set_up(desk.board.clock.now_ns(), |due_ns, step, planned| desk.step(due_ns, step, planned));
+    helpers.spawn_local(sabotage::run(Rc::clone(&desk), agenda, orders.clone()));
     loop {
         let now = *orders.borrow_and_update();
         desk.orders.set(now);
@@ -219,14 +279,15 @@ async fn drive(
 }
 
 /// Every publishing connection with what it says, and the prober last.
-fn seats(plan: &PublisherPlan) -> Vec<(PublisherSeat, Source)> {
+fn seats(desk: &Desk, plan: &PublisherPlan) -> Vec<(PublisherSeat, Source)> {
     let mut seats = Vec::new();
     let seat = |index: usize, group| PublisherSeat { index, group, first_id: (index as u64 + 1) << 32 };
     for (g, group) in plan.plan.publishers.iter().enumerate() {
         for c in 0..group.connections {
             let index = seats.len();
-            let events = Events::new(Arc::clone(&plan.board), &plan.plan, g, c, index as u32);
-            seats.push((seat(index, g), Source::Events(events)));
+            let think = desk.climate.think(index);
+            let events = Events::new(Arc::clone(&plan.board), &plan.plan, g, (c, index as u32), think);
+            seats.push((seat(index, g), Source::Events(Box::new(events))));
         }
     }
     let index = seats.len();
@@ -304,6 +365,12 @@ impl Desk {
             && self.meanwhile(seat, source, tokio::time::sleep(AGAIN_AFTER)).await.is_some()
     }
 
+    /// The same after a fault of ours has cut it.
+    pub(super) async fn comes_back_after_cut(&self, seat: PublisherSeat, source: &Source) -> bool {
+        self.cut(seat, source.never_gives_up())
+            && self.meanwhile(seat, source, tokio::time::sleep(AGAIN_AFTER)).await.is_some()
+    }
+
     /// Books an attempt to connect; one that is to replace an established connection is not an attempt of the load.
     pub(super) fn attempted(&self, seat: PublisherSeat) {
         let is_first = !self.seats.borrow()[seat.index].is_established();
@@ -336,6 +403,12 @@ impl Desk {
         link.lost += u64::from(loss.was_ready);
         link.failures.add(refusal.failure, &refusal.text);
         loss.again
+    }
+
+    /// Books the end of a connection by a fault of ours; whether another one is made.
+    pub(super) fn cut(&self, seat: PublisherSeat, never_gives_up: bool) -> bool {
+        self.result.borrow_mut().links[seat.group].cut += 1;
+        self.seats.borrow_mut()[seat.index].lose(self.endpoint.timeouts.settle, never_gives_up).again
     }
 
     /// Books an event that is handed to the socket.
@@ -375,7 +448,8 @@ impl Desk {
     }
 
     /// Books an event whose acknowledgement will not be waited for any longer.
-    pub(super) fn unknown(&self, seat: PublisherSeat, what: What, timed_out: bool) {
+    pub(super) fn unknown(&self, seat: PublisherSeat, what: What, why: Unanswered) {
+        let timed_out = why == Unanswered::TimedOut;
         if timed_out {
             let failure = Failure::new(Stage::Publish, Reason::Timeout);
             self.failed(seat, &Refusal { failure, text: String::new() });
@@ -386,7 +460,13 @@ impl Desk {
         let tally = &mut result.groups[group][phase];
         tally.unknown += 1;
         tally.timed_out += u64::from(timed_out);
+        tally.unknown_by_plan += u64::from(why == Unanswered::ByPlan);
         result.keep_unacked(stream, seq);
+    }
+
+    /// Why a publish is not answered in time.
+    pub(super) fn timed_out(&self, seat: PublisherSeat) -> Unanswered {
+        if self.climate.blocked_by(seat.index).is_some() { Unanswered::ByPlan } else { Unanswered::TimedOut }
     }
 
     /// Nothing more is awaited about an event.

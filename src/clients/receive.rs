@@ -76,6 +76,9 @@ impl Shard {
             Receipt::Misrouted
         } else if too_late {
             Receipt::AfterUnsubscribe
+        } else if token.kind == Kind::Parting {
+            state.cohorts[usize::from(sub.cohort)].partings_delivered += 1;
+            return;
         } else if token.kind == Kind::Barrier {
             return self.on_barrier(state, arrival, token);
         } else {

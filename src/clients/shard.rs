@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -20,13 +20,15 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
+use super::injector::{LetGo, Parked, Rest};
 use super::live::Live;
 use super::opening::{Gate, open_wave};
 use super::seats::{Seat, seats};
 use super::subs::{State, Sub};
 use super::tally::GroupTally;
 use super::task::pass_on;
-use super::{client, cutter};
+use super::weather::{Climate, Tally};
+use super::{client, injector};
 use crate::clock::{self, Instant};
 use crate::inject::{FaultTally, Schedule};
 use crate::ledger::ShardLedger;
@@ -197,6 +199,20 @@ pub(super) struct Shard {
     pub returns: CancellationToken,
     /// When the answers to the unsubscribes begin to be waited for.
     unsubscribed: Cell<Option<Instant>>,
+    /// What became of each fault.
+    pub faults: Vec<Tally>,
+    /// What faults make of those whom they hit.
+    pub climate: Climate,
+    /// Connections given up by their clients while a fault holds them.
+    pub parked: RefCell<Vec<Parked>>,
+    /// Connections that were let go a moment ago.
+    pub let_go: RefCell<Vec<LetGo>>,
+    /// What remains to be done about connections that were ended.
+    pub rests: RefCell<Vec<Rest>>,
+    /// There is more of it.
+    pub new_rest: Notify,
+    /// Cancelled when every fault has been taken back.
+    pub healed: CancellationToken,
 }
 
 /// Runs a shard until it is ordered to stop; called on its own thread.
@@ -219,7 +235,7 @@ pub fn run(
     let state = shard.state.into_inner();
     Ok(ShardResult {
         cohorts: state.cohorts,
-        faults: state.faults,
+        faults: shard.faults.iter().map(|tally| tally.borrow().clone()).collect(),
         ledger: state.ledger,
         receipts: state.receipts,
         latency: state.latency,
@@ -239,7 +255,12 @@ async fn drive(shard: Rc<Shard>, mut orders: watch::Receiver<Orders>, snapshot: 
     let mut helpers = JoinSet::new();
     helpers.spawn_local(tick(Rc::clone(&shard), Arc::clone(&snapshot)));
     helpers.spawn_local(canary(Rc::clone(&shard)));
-    helpers.spawn_local(cutter::run(Rc::clone(&shard), orders.clone()));
+    let mut agenda = shard.agenda();
+    // Before anybody connects.
+    agenda.begin_set_up(shard.plan.board.clock.now_ns(), |due_ns, step, planned| {
+        shard.step(due_ns, step, planned);
+    });
+    helpers.spawn_local(injector::run(Rc::clone(&shard), agenda, orders.clone()));
     let mut openers = JoinSet::new();
     let (offers, mut offered) = tokio::sync::mpsc::channel(1_024);
     let mut opened = 0;
@@ -284,6 +305,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.note_lag(due.elapsed());
         shard.expire_unconfirmed();
         shard.expire_answers();
+        shard.follow_up();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
             shard.count_outstanding();
             counted = Some(clock::now());
@@ -317,7 +339,6 @@ impl Shard {
             ledger,
             cohorts: vec![GroupTally::default(); cohorts],
             latency: LatencySet::new(cohorts, plan.phases),
-            faults: vec![FaultTally::default(); plan.kinds.len()],
             subs: subs.collect(),
             away: BTreeMap::new(),
             receipts: 0,
@@ -330,6 +351,9 @@ impl Shard {
             unanswered: 0,
         };
         let gate = |group: &SubscriberGroup| Gate::new(group.connect, plan.index, plan.shards);
+        let seat_of =
+            |connection| seats.binary_search_by_key(&connection, |seat: &Seat| seat.connection).ok();
+        let climate = Climate::of(&plan.schedule, &plan.kinds, seat_of);
         Self {
             subscriptions: plan.groups.iter().map(|g| u64::from(g.subscriptions)).sum(),
             state: RefCell::new(state),
@@ -339,6 +363,13 @@ impl Shard {
             handshakes: CancellationToken::new(),
             returns: CancellationToken::new(),
             unsubscribed: Cell::new(None),
+            faults: plan.kinds.iter().map(|_| Tally::default()).collect(),
+            climate,
+            parked: RefCell::default(),
+            let_go: RefCell::default(),
+            rests: RefCell::default(),
+            new_rest: Notify::new(),
+            healed: CancellationToken::new(),
             seats,
             plan,
         }

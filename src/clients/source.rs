@@ -9,6 +9,8 @@ use super::barriers::{BarrierRounds, Turn};
 use super::board::Board;
 use super::pace::{Share, Timetable};
 use super::probes::Probes;
+use super::thinker::Thinker;
+use super::weather::ThinkSlot;
 use crate::ledger::{Kind, StreamId, Token};
 use crate::scenarios::plan::{Pace, Plan, PublisherGroup};
 
@@ -21,6 +23,8 @@ pub(super) struct Outgoing {
     pub token: Token,
     /// Bytes of payload.
     pub payload: usize,
+    /// Since when it could have been sent, ns on the run's axis: when it was due, and thought about.
+    pub ready_ns: u64,
     pub what: What,
 }
 
@@ -67,7 +71,7 @@ pub struct PublishOrders {
 
 /// Where a connection's messages come from.
 pub(super) enum Source {
-    Events(Events),
+    Events(Box<Events>),
     Probes(Probes),
 }
 
@@ -136,6 +140,7 @@ pub(super) struct Events {
     is_first_connection: bool,
     /// First event and count per phase of the plan; `None`: the group is silent in it.
     spans: Vec<Option<(u64, u64)>>,
+    thinker: Thinker,
 }
 
 /// First event number and count of a group in each phase.
@@ -172,7 +177,13 @@ pub fn timetable(group: &PublisherGroup) -> Timetable {
 }
 
 impl Events {
-    pub(super) fn new(board: Arc<Board>, plan: &Plan, index: usize, connection: u32, publisher: u32) -> Self {
+    pub(super) fn new(
+        board: Arc<Board>,
+        plan: &Plan,
+        index: usize,
+        (connection, publisher): (u32, u32),
+        think: Option<ThinkSlot>,
+    ) -> Self {
         let group = &plan.publishers[index];
         let streams = u64::from(board.streams.streams_of_group(index));
         let share = Share::new(connection, group.connections, streams);
@@ -189,6 +200,7 @@ impl Events {
             epoch: 0,
             is_first_connection: true,
             spans: spans(plan, group),
+            thinker: Thinker::new(think),
         }
     }
 
@@ -234,8 +246,12 @@ impl Events {
             Pace::Open(_) => {}
             Pace::OneByOne if in_flight > 0 => return Next::Wait,
             // Without a timetable an event is due when it can be sent.
-            Pace::OneByOne | Pace::Unlimited => due_ns = now_ns,
+            Pace::OneByOne | Pace::Unlimited => due_ns = self.thinker.began_ns().unwrap_or(now_ns),
         }
+        let ready_ns = match self.thinker.ready(due_ns, now_ns) {
+            Ok(ready_ns) => ready_ns,
+            Err(at_ns) => return Next::At(at_ns),
+        };
         self.share.advance();
         let (stream, seq) = self.board.streams.event(self.group, n);
         let published = self.board.roster.publish(stream);
@@ -244,6 +260,7 @@ impl Events {
         Next::Send(Outgoing {
             token: self.token(stream, Kind::Event, seq, (due_ns, now_ns)),
             payload: self.payload,
+            ready_ns,
             what: What::Event { group: self.group, phase, stream, seq },
         })
     }
@@ -259,7 +276,7 @@ impl Events {
                 let stream = stream(k);
                 let seq = board.roster.published(stream);
                 let token = self.token(stream, Kind::Barrier, seq, (now_ns, now_ns));
-                Next::Send(Outgoing { token, payload: 0, what: What::Barrier })
+                Next::Send(Outgoing { token, payload: 0, ready_ns: now_ns, what: What::Barrier })
             }
         }
     }
@@ -306,6 +323,7 @@ mod tests {
             epoch: 0,
             is_first_connection: true,
             spans: vec![Some((0, 3)), Some((3, 3))],
+            thinker: Thinker::new(None),
         }
     }
 

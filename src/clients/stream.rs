@@ -1,32 +1,45 @@
 //! The byte stream under a WebSocket: TCP, or TLS over TCP.
 //!
-//! Faults on bytes will be applied here, between the socket and the frame codec.
+//! Faults on bytes are applied right above the socket, below TLS: as on a wire.
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::inject::{Control, Link};
+
 /// One connection's bytes.
 #[derive(Debug)]
 pub enum Stream {
     /// `ws://`
-    Plain(TcpStream),
+    Plain(Link<TcpStream>),
     /// `wss://`
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Link<TcpStream>>>),
 }
 
 impl Stream {
+    fn link(&self) -> &Link<TcpStream> {
+        match self {
+            Self::Plain(link) => link,
+            Self::Tls(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// What tells its link what to do to bytes, where a fault may ever act on them.
+    #[must_use]
+    pub fn control(&self) -> Option<&Rc<Control>> {
+        self.link().control()
+    }
+
     /// The socket underneath.
     #[must_use]
     pub fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Plain(s) => s,
-            Self::Tls(s) => s.get_ref().0,
-        }
+        self.link().get_ref()
     }
 }
 

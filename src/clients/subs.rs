@@ -12,8 +12,7 @@ use super::failure::{Failure, Reason, Stage};
 use super::seats::Seat;
 use super::shard::Shard;
 use super::tally::GroupTally;
-use crate::inject::FaultTally;
-use crate::ledger::{End, ShardLedger};
+use crate::ledger::{End, Kind, ShardLedger, Token};
 use crate::metrics::LatencySet;
 
 /// One subscription's state beside its books.
@@ -88,7 +87,6 @@ pub(super) struct State {
     /// One per cohort.
     pub cohorts: Vec<GroupTally>,
     pub latency: LatencySet,
-    pub faults: Vec<FaultTally>,
     pub subs: Vec<Sub>,
     /// Clients on their way back, by seat. A map, because what an idle connection keeps counts 10,000 times.
     pub away: BTreeMap<usize, Away>,
@@ -175,6 +173,26 @@ impl Shard {
                 board.waiting[sub.channel as usize].fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What a victim publishes to a channel in its last moment.
+    pub(super) fn parting(&self, channel: u32, cohort: u16) -> String {
+        self.state.borrow_mut().cohorts[usize::from(cohort)].partings_sent += 1;
+        let board = &self.plan.board;
+        let now_ns = board.clock.now_ns();
+        let token = Token {
+            run: board.run,
+            channel,
+            publisher: u32::MAX,
+            epoch: 0,
+            kind: Kind::Parting,
+            seq: 0,
+            due_ns: now_ns,
+            sent_ns: now_ns,
+        };
+        let mut payload = Vec::new();
+        token.write(0, &mut payload);
+        String::from_utf8(payload).expect("a token is ASCII")
     }
 
     /// A probe has proved a subscription that waited for it.

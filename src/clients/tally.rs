@@ -98,6 +98,10 @@ pub struct GroupTally {
     pub probes_delivered: u64,
     /// Barriers received.
     pub barriers_delivered: u64,
+    /// Published by victims in their last moment; never acknowledged.
+    pub partings_sent: u64,
+    /// What arrived of those.
+    pub partings_delivered: u64,
     /// Not received although an earlier one was.
     pub probes_missed: u64,
     /// `next` messages that carried GraphQL errors.
@@ -142,6 +146,8 @@ impl AddAssign<&Self> for GroupTally {
         self.confirmed += other.confirmed;
         self.probes_delivered += other.probes_delivered;
         self.barriers_delivered += other.barriers_delivered;
+        self.partings_sent += other.partings_sent;
+        self.partings_delivered += other.partings_delivered;
         self.probes_missed += other.probes_missed;
         self.errors_in_next += other.errors_in_next;
         for (wave, spread) in other.offers.iter().enumerate() {

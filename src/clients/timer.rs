@@ -3,6 +3,7 @@
 //! tokio's timers are 1 ms coarse, which at 5,000 events/s would send five events at once. A timerfd wakes the
 //! same event loop with the kernel's own precision.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
@@ -11,8 +12,10 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use tokio::io::unix::AsyncFd;
+use tokio::time::sleep_until;
 
 use crate::clock::{self, Instant};
+use crate::inject::Alarm;
 
 /// One timer; it must live on a tokio runtime with I/O enabled.
 #[derive(Debug)]
@@ -66,9 +69,42 @@ impl PreciseTimer {
     }
 }
 
+/// Drives the alarm clock of a thread's links for as long as the thread lasts.
+pub(super) async fn drive(alarm: &Alarm) {
+    // Without a file for a timer nothing would be let go: the runtime's own timer is coarse, but it is there.
+    let Ok(mut timer) = PreciseTimer::new() else { return drive_coarsely(alarm).await };
+    poll_fn(|cx| {
+        alarm.watch(cx.waker());
+        loop {
+            alarm.fire(clock::now());
+            let Some(first) = alarm.first() else { return Poll::<()>::Pending };
+            if timer.poll_until(cx, first).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+/// The same by the runtime's timer, which tests can pause.
+async fn drive_coarsely(alarm: &Alarm) {
+    let mut sleep = Box::pin(sleep_until(clock::now()));
+    poll_fn(|cx| {
+        alarm.watch(cx.waker());
+        loop {
+            alarm.fire(clock::now());
+            let Some(first) = alarm.first() else { return Poll::<()>::Pending };
+            sleep.as_mut().reset(first);
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
     use std::time::Duration;
 
     use super::*;

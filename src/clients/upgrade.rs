@@ -30,11 +30,7 @@ pub(super) async fn upgrade(
     request: Request,
     config: WebSocketConfig,
 ) -> Result<(WebSocketStream<Stream>, HeaderMap), Error> {
-    let (bytes, key) = generate_request(request)?;
-    stream.write_all(&bytes).await?;
-    // TLS may still hold some of it.
-    stream.flush().await?;
-    drop(bytes);
+    let key = request_upgrade(&mut stream, request).await?;
     let mut received = Vec::with_capacity(READ);
     let (answer, head) = loop {
         if received.len() > HEAD_MAX {
@@ -53,6 +49,18 @@ pub(super) async fn upgrade(
     let headers = accepted(answer, &key, &tail)?;
     let socket = WebSocketStream::from_partially_read(stream, tail, Role::Client, Some(config)).await;
     Ok((socket, headers))
+}
+
+/// Sends the request; returns its key.
+///
+/// # Errors
+/// If the request is none, or cannot be sent.
+pub(super) async fn request_upgrade(stream: &mut Stream, request: Request) -> Result<String, Error> {
+    let (bytes, key) = generate_request(request)?;
+    stream.write_all(&bytes).await?;
+    // TLS may still hold some of it.
+    stream.flush().await?;
+    Ok(key)
 }
 
 /// The answer's head and its length; `None`: there is more to come.

@@ -4,10 +4,18 @@
 //! before the run starts, and prints them. `clients` applies what it says, and records in [`FaultTally`] what really
 //! happened and when, so that plan and deed can be reconciled.
 
+mod alarm;
+mod control;
 mod draws;
+pub mod partition;
+mod queue;
 mod record;
 mod schedule;
+mod stream;
 
+pub use alarm::Alarm;
+pub use control::{Control, LaneDelay};
 pub use draws::Draws;
 pub use record::{FaultTally, Moments};
 pub use schedule::{Act, Lane, Schedule, cohort};
+pub use stream::Link;

@@ -5,7 +5,7 @@
 //! it receives is in the sibling `receive`, the end of a run in `barriers`, and closing, where obligations get their
 //! classes, in `close`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::barriers::Barrier;
@@ -113,6 +113,9 @@ pub struct ShardLedger {
     /// Like the books, once somebody has to do with barriers.
     pub(super) barriers: Vec<Barrier>,
     pub(super) room: Room,
+    /// Subscriptions whose connections a fault of ours holds, or has let go a moment ago: what had been acknowledged long
+    /// before it began to, per slot.
+    pub(super) held: HashMap<usize, Vec<u64>>,
     /// Obligations of which a damaged copy arrived.
     pub(super) damaged: HashSet<(usize, StreamId, u64)>,
     pub(super) totals: Totals,
@@ -129,6 +132,7 @@ impl ShardLedger {
             lives: Lives::new(subscriptions.len(), slots),
             barriers: Vec::new(),
             room: Room::new(config.gaps_max_bytes),
+            held: HashMap::new(),
             damaged: HashSet::new(),
             totals: Totals::new(config.groups, config.phases),
             config,
@@ -186,11 +190,13 @@ impl ShardLedger {
             Standing::Away | Standing::Outside => return,
         }
         let (streams, roster) = (Arc::clone(&self.config.streams), Arc::clone(&self.config.roster));
+        let held = self.held.remove(&sub);
         let mark = |stream| {
             let slot = streams.slot(stream);
             let Edge { soft: from, hard: first } = self.lives.edge(sub, slot);
             let acked_end = roster.acked_through(stream);
             let long_acked = roster.acked_long_ago(stream);
+            let long_acked = held.as_ref().map_or(long_acked, |held| held[slot].min(long_acked));
             let end = if leaves { roster.release(stream) } else { roster.published(stream) };
             let barrier = self.barrier_of(sub, slot);
             let (mut high, older) = self.arrived(sub, stream, first..end);
@@ -204,6 +210,19 @@ impl ShardLedger {
         let channel = self.subscriptions[sub].channel;
         let marks: Vec<_> = streams.streams_of_channel(channel).map(mark).collect();
         self.lives.finish(sub, how, marks);
+    }
+
+    /// A fault of ours keeps what is sent to a subscription from arriving. If the connection ends by our doing before
+    /// [`Self::let_go`], everything since now is excused, and what may have been on its way.
+    pub fn hold(&mut self, sub: usize) {
+        let mut marks = vec![NEVER; self.config.streams.slots()];
+        self.each_slot(sub, |this, slot, stream| marks[slot] = this.config.roster.acked_long_ago(stream));
+        self.held.entry(sub).or_insert(marks);
+    }
+
+    /// What was held has begun to arrive: what does not arrive from now on is not our doing.
+    pub fn let_go(&mut self, sub: usize) {
+        self.held.remove(&sub);
     }
 
     /// The subscription will not come back: it is owed nothing that is published from now on.
@@ -268,6 +287,8 @@ impl ShardLedger {
             + self.subscriptions.capacity() * size_of::<SubscriptionShape>()
             + self.barriers.capacity() * size_of::<Barrier>()
             + self.damaged.capacity() * size_of::<(usize, StreamId, u64)>()
+            + self.held.capacity() * size_of::<(usize, Vec<u64>)>()
+            + self.held.values().map(|marks| marks.capacity() * size_of::<u64>()).sum::<usize>()
             + self.lives.heap_bytes()
     }
 

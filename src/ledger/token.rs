@@ -67,10 +67,12 @@ pub enum Kind {
     Census,
     /// Says "this was my last seq".
     Barrier,
+    /// Published by a victim in its last moment; of no further meaning.
+    Parting,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Event, Self::Probe, Self::Census, Self::Barrier];
+    const ALL: [Self; 5] = [Self::Event, Self::Probe, Self::Census, Self::Barrier, Self::Parting];
 }
 
 /// The identity of one event and when it was made.

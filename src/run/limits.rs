@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::machine::Machine;
 use super::needs::{Needs, bytes, count};
+use crate::scenarios::plan::{FaultKind, Plan};
 
 /// Exit code of a run that did not start because the machine is too small: inconclusive.
 pub const EXIT_TOO_SMALL: u8 = 3;
@@ -76,13 +77,77 @@ pub fn check(needs: &Needs, machine: &Machine) -> Result<(), Vec<Shortage>> {
     if shortages.is_empty() { Ok(()) } else { Err(shortages) }
 }
 
+/// What becomes of a plan's partitions on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitions {
+    /// There are none.
+    None,
+    /// They can be made.
+    Allowed,
+    /// They run as stalls, as the plan says they may.
+    AsStalls,
+    /// One of them has to be a partition, and cannot be.
+    Refused,
+}
+
+/// What is said where a partition cannot be made.
+pub const NO_PARTITION: &str = "this kernel does not let stressctl drop what arrives on its own sockets \
+    (SO_ATTACH_FILTER), so it cannot partition: run it with CAP_NET_ADMIN, or write partition = { otherwise = \"stall\" }";
+
+/// Whether a plan's partitions can be made; `allowed` is asked only if there are any.
+pub fn partitions(plan: &Plan, allowed: impl FnOnce() -> bool) -> Partitions {
+    let mut all = plan.faults.iter().filter_map(|fault| match fault.kind {
+        FaultKind::Partition { or_stall } => Some(or_stall),
+        _ => None,
+    });
+    match all.next() {
+        None => Partitions::None,
+        Some(_) if allowed() => Partitions::Allowed,
+        Some(or_stall) if or_stall && all.all(|or_stall| or_stall) => Partitions::AsStalls,
+        Some(_) => Partitions::Refused,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::needs::tests::plan;
     use super::*;
+    use crate::scenarios::plan::{Direction, Fault, Stagger};
 
     fn machine(files: u64, ports: u64, memory: Option<u64>) -> Machine {
         Machine { files, ports, memory_available_bytes: memory, ..Machine::default() }
+    }
+
+    #[test]
+    fn a_partition_is_refused_only_where_it_may_not_be_a_stall() {
+        let with = |kinds: &[bool]| {
+            let mut plan = plan(10);
+            plan.faults = kinds.iter().map(|or_stall| partition(*or_stall)).collect();
+            plan
+        };
+        let not_asked = || -> bool { panic!("there is nothing to ask for") };
+        assert_eq!(partitions(&with(&[]), not_asked), Partitions::None);
+        assert_eq!(partitions(&with(&[false, true]), || true), Partitions::Allowed);
+        assert_eq!(partitions(&with(&[true, true]), || false), Partitions::AsStalls);
+        assert_eq!(partitions(&with(&[true, false]), || false), Partitions::Refused);
+        let mut plan = with(&[true]);
+        assert!(!plan.stall_instead_of_partition());
+        assert_eq!(plan.faults[0].kind, FaultKind::Stall(Direction::Both));
+        assert!(with(&[false]).stall_instead_of_partition());
+    }
+
+    fn partition(or_stall: bool) -> Fault {
+        Fault {
+            name: "silent".to_owned(),
+            on: Vec::new(),
+            parts: Vec::new(),
+            start: Duration::ZERO,
+            length: None,
+            stagger: Stagger::Together,
+            kind: FaultKind::Partition { or_stall },
+        }
     }
 
     #[test]

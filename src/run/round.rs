@@ -13,6 +13,7 @@ use super::watch::{Waited, Watch};
 use crate::clients::board::Board;
 use crate::clients::fleet::{Fleet, FleetCounts, FleetError, FleetResult, Paths};
 use crate::clients::source::spans;
+use crate::clients::tally::GroupTally;
 use crate::clock::{self, Instant};
 use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
 use crate::report::model::Wave;
@@ -204,7 +205,9 @@ impl<'a, 'w> Conductor<'a, 'w> {
         self.waited("connect", limit, resolved).await?;
         self.watch.stage(format!("confirming{}", self.wave_name(wave)), &self.fleet);
         // The shards give up on every subscription by themselves; this limit only guards against a bug in that.
-        let limit = self.plan.timeouts.confirm * 2 + SLACK;
+        // A client thinks before each of its subscribes.
+        let most = groups.iter().map(SubscriberGroup::per_connection).max().unwrap_or(1);
+        let limit = self.plan.timeouts.confirm * 2 + self.plan.longest_think() * most + SLACK;
         self.waited("confirm", limit, move |c| c.shards.settled >= subscriptions).await?;
         if self.is_target_lost().await {
             self.watch.stop.stop(StopReason::TargetLost);
@@ -362,11 +365,11 @@ fn phase_limit(plan: &Plan, phase: usize) -> Duration {
     let publishing = plan.publishers.iter().filter_map(|group| {
         let (_, count) = spans(plan, group)[phase]?;
         Some(match group.pace {
-            Pace::Open(rate) => Duration::from_secs_f64(count as f64 / rate),
+            Pace::Open(rate) => Duration::from_secs_f64(count as f64 / rate) + plan.longest_think(),
             // Without a rate there is no expectation of how long it takes; a bound all the same.
             Pace::Unlimited => Duration::from_secs(600),
             Pace::OneByOne => {
-                plan.timeouts.operation
+                (plan.timeouts.operation + plan.longest_think())
                     * u32::try_from(count.div_ceil(group.connections.into())).unwrap_or(u32::MAX)
             }
         })
@@ -379,7 +382,8 @@ fn phase_limit(plan: &Plan, phase: usize) -> Duration {
 fn counters(fleet: &FleetResult, before: ServerCounts, after: Option<ServerCounts>) -> Counters {
     let events: u64 = fleet.publisher.groups.iter().flatten().map(|t| t.acked).sum();
     let aside: u64 = fleet.publisher.links.iter().map(|l| l.probes_acked + l.barriers_acked).sum();
-    let received: u64 = fleet.groups.iter().map(|g| g.probes_delivered + g.barriers_delivered).sum();
+    let aside_of = |g: &GroupTally| g.probes_delivered + g.barriers_delivered + g.partings_delivered;
+    let received: u64 = fleet.groups.iter().map(aside_of).sum();
     let (published, delivered) = (events + aside, received + fleet.receipts);
     Counters { before: Some(before), after, published, delivered }
 }

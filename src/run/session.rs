@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::assemble;
 use super::date::rfc3339;
-use super::limits::{self, Shortage};
+use super::limits::{self, Partitions, Shortage};
 use super::machine::Machine;
 use super::needs::Needs;
 use super::preflight::preflight;
@@ -20,6 +20,7 @@ use crate::care::{Secrets, redact_url};
 use crate::clients::fleet::{FleetError, Paths};
 use crate::clients::handshake::Refusal;
 use crate::clock::{self, RunClock};
+use crate::inject::partition;
 use crate::metrics::resources::Monitor;
 use crate::metrics::server_stats::{Scraper, compare};
 use crate::report::model::{self, Health, Report, SCHEMA, Verdict};
@@ -55,6 +56,9 @@ pub enum RunError {
     /// What is needed does not fit on this machine.
     #[error("this machine is too small for this run:\n{}", lines(.0))]
     TooSmall(Vec<Shortage>),
+    /// A partition is asked for, and this kernel does not let us make one.
+    #[error("{}", limits::NO_PARTITION)]
+    NoPartition,
     /// The reference server did not start.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
@@ -85,7 +89,7 @@ pub async fn run(
     stop: &Stop,
     progress: &mut Progress,
 ) -> Result<Report, RunError> {
-    let machine = fitting(&plan)?;
+    let (plan, machine) = fitting(plan)?;
     if let Some(url) = plan.target.url.clone() {
         let session = Session { plan, settings, stop, machine, url };
         return session.judged(None, progress).await;
@@ -118,17 +122,25 @@ pub async fn run_on(
     stop: &Stop,
     progress: &mut Progress,
 ) -> Result<Report, RunError> {
-    let machine = fitting(&plan)?;
+    let (plan, machine) = fitting(plan)?;
     let session = Session { plan, settings, stop, machine, url: reference.url().clone() };
     session.judged(Some(reference), progress).await
 }
 
-/// The machine, if the plan fits on it.
-fn fitting(plan: &Plan) -> Result<Machine, RunError> {
+/// The plan as this machine can run it, and the machine, if it fits.
+fn fitting(plan: Arc<Plan>) -> Result<(Arc<Plan>, Machine), RunError> {
     let machine = Machine::read().map_err(|e| RunError::Machine(e.to_string()))?;
-    let needs = Needs::of(plan, plan.target.url.is_none());
+    let needs = Needs::of(&plan, plan.target.url.is_none());
     limits::check(&needs, &machine).map_err(RunError::TooSmall)?;
-    Ok(machine)
+    match limits::partitions(&plan, partition::is_allowed) {
+        Partitions::None | Partitions::Allowed => Ok((plan, machine)),
+        Partitions::AsStalls => {
+            let mut stalling = Plan::clone(&plan);
+            stalling.stall_instead_of_partition();
+            Ok((Arc::new(stalling), machine))
+        }
+        Partitions::Refused => Err(RunError::NoPartition),
+    }
 }
 
 struct Session<'a> {

@@ -76,6 +76,29 @@ impl Plan {
         self.publishers.iter().map(|g| g.payload).max().unwrap_or(0)
     }
 
+    /// The longest that any client thinks before an operation.
+    #[must_use]
+    pub fn longest_think(&self) -> Duration {
+        let thinks = self.faults.iter().filter_map(|fault| match fault.kind {
+            FaultKind::ThinkTime(delay) => Some(delay.longest()),
+            _ => None,
+        });
+        thinks.max().unwrap_or_default()
+    }
+
+    /// Runs partitions as stalls where the plan allows that; whether there is one that has to be a partition.
+    pub fn stall_instead_of_partition(&mut self) -> bool {
+        let mut refused = false;
+        for fault in &mut self.faults {
+            match fault.kind {
+                FaultKind::Partition { or_stall: true } => fault.kind = FaultKind::Stall(Direction::Both),
+                FaultKind::Partition { or_stall: false } => refused = true,
+                _ => {}
+            }
+        }
+        refused
+    }
+
     /// Index of a named phase.
     #[must_use]
     pub fn phase_index(&self, name: &str) -> Option<usize> {
@@ -308,6 +331,18 @@ pub enum Delay {
         /// The standard deviation.
         deviation: Duration,
     },
+}
+
+impl Delay {
+    /// The longest of them, or one that hardly any is longer than: six deviations above the mean.
+    #[must_use]
+    pub fn longest(self) -> Duration {
+        match self {
+            Self::Fixed(always) => always,
+            Self::Uniform { high, .. } => high,
+            Self::Normal { mean, deviation } => mean + deviation * 6,
+        }
+    }
 }
 
 /// How much longer bytes travel, per direction.

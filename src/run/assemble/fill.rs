@@ -91,18 +91,22 @@ pub(super) fn errors(
     published: &[Vec<PublishTally>],
 ) -> Errors {
     let all = || groups.iter().map(|g| &g.failures).chain(links.iter().map(|l| &l.failures));
-    let count = |keep: &dyn Fn(Failure) -> bool| -> u64 { all().map(|f| f.count(keep)).sum() };
+    let count = |keep: &dyn Fn(Failure) -> bool| -> u64 {
+        all().map(|f| f.count(|failure| !failure.is_injected() && keep(failure))).sum()
+    };
+    let by_plan: u64 = published.iter().flatten().map(|t| t.unknown_by_plan).sum();
+    let unknown = report.published.unknown.saturating_sub(by_plan);
     let timed_out: u64 = published.iter().flatten().map(|t| t.timed_out).sum();
     let refused = count(&|f| f.stage == Stage::Confirm || is_ended_operation(f));
     let in_next: u64 = groups.iter().map(|g| g.errors_in_next).sum();
-    let failed = report.published.failed + report.published.unknown + refused + in_next;
+    let failed = report.published.failed + unknown + refused + in_next;
     let drops = report.connections.dropped_unexpectedly + links.iter().map(|l| l.lost).sum::<u64>();
     let of = report.published.sent + report.subscriptions.requested + report.connections.established;
     Errors {
         ratio: share(failed + drops, of),
         timeout: count(&|f| f.reason == Reason::Timeout),
         // A publish that timed out is among the failures by name already.
-        unexpected: count(&|_| true) + in_next + report.published.unknown - timed_out,
+        unexpected: count(&|_| true) + in_next + unknown - timed_out,
         // A cause without a name is worth looking for wherever it shows.
         unexplained: count(&Failure::is_unexplained)
             + groups.iter().map(|g| g.reconnect_failures.count(Failure::is_unexplained)).sum::<u64>(),

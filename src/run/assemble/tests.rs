@@ -229,6 +229,7 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
     groups[1].recovered = 1;
     latency.reconnect[1].record_us(30_000);
     let publisher = PublisherResult {
+        faults: Vec::new(),
         groups: vec![Vec::new()],
         links: Vec::new(),
         latency: LatencySet::new(0, 0),

@@ -1,0 +1,211 @@
+//! What faults are due on one thread's connections, and when: follows the schedule through the parts of a run.
+//!
+//! It knows times and orders, nothing of what a fault does: whoever follows it is told of each begin and each end.
+//! Between two steps that are due at the same moment nothing is awaited, so that they lie as close together as the
+//! kernel allows.
+
+use std::cmp::Reverse;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tokio::sync::watch;
+use tokio::time::timeout_at;
+
+use super::board::Board;
+use crate::inject::{Act, Schedule};
+use crate::scenarios::plan::{FaultKind, Part};
+
+/// What a thread must know of the course of a run to follow the schedule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Course {
+    /// The last phase that has begun, with its begin on the run's axis.
+    pub phase: Option<(usize, u64)>,
+    /// Nothing is applied any more, and what lasts is over.
+    pub healed: bool,
+}
+
+/// A planned act on one of this thread's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Planned {
+    /// The connection's place on this thread.
+    pub seat: usize,
+    pub act: Act,
+}
+
+/// A step of an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// It is over. Before the begins of the same moment: one part hands over to the next.
+    End,
+    /// It begins.
+    Begin,
+}
+
+/// What is still to be done.
+#[derive(Debug, Default)]
+pub(super) struct Agenda {
+    /// Of parts that have not begun.
+    later: Vec<Planned>,
+    /// When each is due, ns on the run's axis; the last is due first.
+    due: Vec<(u64, Step, Planned)>,
+    /// Begun, and lasting to the end of their part.
+    open: Vec<Planned>,
+    /// What lasts, by fault.
+    lasts: Vec<bool>,
+}
+
+impl Agenda {
+    /// Everything planned for these connections: their places, by their indices in the plan.
+    pub(super) fn of(
+        schedule: &Schedule,
+        kinds: &[FaultKind],
+        seat_of: impl Fn(u32) -> Option<usize>,
+    ) -> Self {
+        let mine = schedule
+            .acts()
+            .iter()
+            .filter_map(|act| Some(Planned { seat: seat_of(act.connection)?, act: *act }));
+        let lasts = kinds.iter().map(FaultKind::lasts).collect();
+        Self { later: mine.collect(), lasts, ..Self::default() }
+    }
+
+    /// How many acts are planned of each fault.
+    pub(super) fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.lasts.len()];
+        self.later.iter().for_each(|planned| counts[planned.act.fault] += 1);
+        counts
+    }
+
+    /// Follows orders until everything is done or healed. `course` reads them; `step` is told of what is due at which
+    /// time.
+    pub(super) async fn follow<O>(
+        mut self,
+        board: &Board,
+        mut orders: watch::Receiver<O>,
+        course: impl Fn(&O) -> Course,
+        mut step: impl FnMut(u64, Step, &Planned),
+    ) {
+        let mut last = None;
+        while !self.is_empty() {
+            let now = course(&orders.borrow_and_update());
+            if now.healed {
+                break;
+            }
+            let now_ns = board.clock.now_ns();
+            if last != now.phase {
+                last = now.phase;
+                let begin = now.phase.map_or(now_ns, |(_, start_ns)| start_ns);
+                self.end_of_part(begin, now.phase);
+            }
+            self.begin(|part| began(board, now, part));
+            while let Some((due_ns, what, planned)) = self.take_due(board.clock.now_ns()) {
+                self.take(due_ns, what, &planned, now.phase, &mut step);
+            }
+            let changed = orders.changed();
+            let changed = match self.due.last() {
+                None => changed.await,
+                Some((due_ns, ..)) => match timeout_at(board.clock.at(*due_ns), changed).await {
+                    Err(_) => continue,
+                    Ok(changed) => changed,
+                },
+            };
+            if changed.is_err() {
+                break;
+            }
+        }
+        self.heal(board.clock.now_ns(), &mut step);
+    }
+
+    /// What acts from the first moment on, before anybody connects.
+    pub(super) fn begin_set_up(&mut self, now_ns: u64, mut step: impl FnMut(u64, Step, &Planned)) {
+        self.begin(|part| (part == Part::Setup).then_some(now_ns));
+        while let Some((due_ns, what, planned)) = self.take_due(now_ns) {
+            self.take(due_ns, what, &planned, None, &mut step);
+        }
+    }
+
+    fn take(
+        &mut self,
+        due_ns: u64,
+        what: Step,
+        planned: &Planned,
+        phase: Option<(usize, u64)>,
+        step: &mut impl FnMut(u64, Step, &Planned),
+    ) {
+        if what == Step::Begin && self.lasts[planned.act.fault] {
+            match planned.act.length {
+                Some(length) => {
+                    let end_ns = due_ns.saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
+                    self.due.push((end_ns, Step::End, *planned));
+                    self.sort();
+                }
+                // Its part is over before it began: there is nothing of it left.
+                None if phase.map_or(Part::Setup, |(index, _)| Part::Phase(index)) != planned.act.part => {
+                    return;
+                }
+                None => self.open.push(*planned),
+            }
+        }
+        step(due_ns, what, planned);
+    }
+
+    /// The parts that `began` knows the beginning of have begun.
+    fn begin(&mut self, began: impl Fn(Part) -> Option<u64>) {
+        let due = &mut self.due;
+        self.later.retain(|planned| {
+            let Some(start_ns) = began(planned.act.part) else { return true };
+            let after = u64::try_from(planned.act.after.as_nanos()).unwrap_or(u64::MAX);
+            due.push((start_ns.saturating_add(after), Step::Begin, *planned));
+            false
+        });
+        self.sort();
+    }
+
+    /// A phase begins: what lasts to the end of a part before it ends.
+    fn end_of_part(&mut self, begin_ns: u64, phase: Option<(usize, u64)>) {
+        let now = phase.map_or(Part::Setup, |(index, _)| Part::Phase(index));
+        let due = &mut self.due;
+        self.open.retain(|planned| {
+            let goes_on = planned.act.part == now;
+            if !goes_on {
+                due.push((begin_ns, Step::End, *planned));
+            }
+            goes_on
+        });
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.due.sort_by_key(|(due_ns, step, _)| Reverse((*due_ns, *step)));
+    }
+
+    /// One that is due by now.
+    fn take_due(&mut self, now_ns: u64) -> Option<(u64, Step, Planned)> {
+        self.due.pop_if(|(due_ns, ..)| *due_ns <= now_ns)
+    }
+
+    /// Ends what lasts, whatever was planned.
+    fn heal(self, now_ns: u64, step: &mut impl FnMut(u64, Step, &Planned)) {
+        let ends = self.due.into_iter().filter(|(_, what, _)| *what == Step::End);
+        let planned = ends.map(|(_, _, planned)| planned).chain(self.open);
+        planned.for_each(|planned| step(now_ns, Step::End, &planned));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.later.is_empty() && self.due.is_empty() && self.open.is_empty()
+    }
+}
+
+/// When a part began, if it has: orders name only the last one. The set-up is begun by [`Agenda::begin_set_up`].
+fn began(board: &Board, now: Course, part: Part) -> Option<u64> {
+    let (last, start_ns) = now.phase?;
+    match part {
+        Part::Setup => None,
+        Part::Phase(phase) if phase == last => Some(start_ns),
+        Part::Phase(phase) if phase > last => None,
+        Part::Phase(phase) => Some(board.phase_starts[phase].load(Relaxed)).filter(|at| *at != u64::MAX),
+    }
+}
+
+#[cfg(test)]
+#[path = "agenda_tests.rs"]
+mod tests;

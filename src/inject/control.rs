@@ -1,0 +1,195 @@
+//! What a link is told to do. Whoever orders and the link share it; both are on one thread.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+use super::alarm::Alarm;
+use super::schedule::Lane;
+use super::{Draws, FaultTally};
+use crate::scenarios::plan::{Delay, Direction};
+
+/// Bytes that a hold without a delay keeps per direction.
+const HELD_MAX: usize = 1 << 20;
+
+/// Bytes of the next frame that get through before a connection is cut in the middle of it: fewer than any event has.
+pub(super) const CUT_SHORT_AT: u8 = 3;
+
+/// How the bytes of one direction are delayed.
+#[derive(Debug, Clone)]
+pub struct LaneDelay {
+    /// The distribution.
+    pub delay: Delay,
+    /// The plan's draws from it.
+    pub draws: Draws,
+    /// Bytes that may be on their way.
+    pub buffer: usize,
+    /// Where each delay is noted, as drawn and as it was.
+    pub tally: Rc<RefCell<FaultTally>>,
+}
+
+/// Orders for one direction.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    pub(super) delay: Option<LaneDelay>,
+    /// Rises with every delay: draws are counted from there.
+    pub(super) series: u32,
+    pub(super) hold: bool,
+    pub(super) stall: bool,
+}
+
+impl Orders {
+    /// Whether bytes have to wait on our side.
+    pub(super) fn queues(&self) -> bool {
+        self.hold || self.delay.is_some()
+    }
+
+    /// Bytes that may wait.
+    pub(super) fn room(&self) -> usize {
+        self.delay.as_ref().map_or(HELD_MAX, |delay| delay.buffer)
+    }
+}
+
+/// What one link is told to do.
+#[derive(Debug)]
+pub struct Control {
+    alarm: Rc<Alarm>,
+    up: RefCell<Orders>,
+    down: RefCell<Orders>,
+    /// Bytes that still get through before it is cut short; `None`: it is not to be.
+    short: Cell<Option<u8>>,
+    received: Cell<u64>,
+    reader: RefCell<Option<Waker>>,
+    writer: RefCell<Option<Waker>>,
+}
+
+impl Control {
+    /// A link that does nothing to its bytes yet; `alarm` is its thread's.
+    #[must_use]
+    pub fn new(alarm: &Rc<Alarm>) -> Rc<Self> {
+        Rc::new(Self {
+            alarm: Rc::clone(alarm),
+            up: RefCell::default(),
+            down: RefCell::default(),
+            short: Cell::new(None),
+            received: Cell::new(0),
+            reader: RefCell::default(),
+            writer: RefCell::default(),
+        })
+    }
+
+    /// Delays one direction from now on; `None`: what waits is let go at once, in order.
+    pub fn delay(&self, lane: Lane, delay: Option<LaneDelay>) {
+        let orders = match lane {
+            Lane::Up => &self.up,
+            Lane::Down => &self.down,
+            // No matter of a link.
+            Lane::Think => return,
+        };
+        {
+            let mut orders = orders.borrow_mut();
+            orders.series += u32::from(delay.is_some());
+            orders.delay = delay;
+        }
+        self.wake();
+    }
+
+    /// Keeps bytes on our side, or lets them go: the socket is read, and takes what is given to it as far as there is
+    /// room.
+    pub fn hold(&self, direction: Direction, on: bool) {
+        self.change(direction, |orders| orders.hold = on);
+    }
+
+    /// Leaves the socket alone: it is neither read nor written, or is again.
+    pub fn stall(&self, direction: Direction, on: bool) {
+        self.change(direction, |orders| orders.stall = on);
+    }
+
+    /// Whether it holds or stalls.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        let blocks = |orders: Ref<'_, Orders>| orders.hold || orders.stall;
+        blocks(self.up.borrow()) || blocks(self.down.borrow())
+    }
+
+    /// Of what arrives next, three bytes get through and then nothing more.
+    pub fn cut_short(&self) {
+        self.short.set(Some(self.short.get().unwrap_or(CUT_SHORT_AT)));
+        self.wake();
+    }
+
+    /// Whether they have.
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.short.get() == Some(0)
+    }
+
+    /// Bytes read from the socket so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    fn change(&self, direction: Direction, change: impl Fn(&mut Orders)) {
+        if direction.is_up() {
+            change(&mut self.up.borrow_mut());
+        }
+        if direction.is_down() {
+            change(&mut self.down.borrow_mut());
+        }
+        self.wake();
+    }
+
+    fn wake(&self) {
+        let wakers = [self.reader.borrow().clone(), self.writer.borrow().clone()];
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    pub(super) fn alarm(&self) -> &Alarm {
+        &self.alarm
+    }
+
+    pub(super) fn up(&self) -> Ref<'_, Orders> {
+        self.up.borrow()
+    }
+
+    pub(super) fn down(&self) -> Ref<'_, Orders> {
+        self.down.borrow()
+    }
+
+    /// Bytes that may still get through.
+    pub(super) fn short(&self) -> Option<u8> {
+        self.short.get()
+    }
+
+    pub(super) fn let_through(&self, bytes: u8) {
+        self.short.set(self.short.get().map(|left| left.saturating_sub(bytes)));
+    }
+
+    pub(super) fn note_received(&self, bytes: usize) {
+        self.received.set(self.received.get() + bytes as u64);
+    }
+
+    /// Remembers whom to wake when orders for reading change.
+    pub(super) fn watch_reader(&self, cx: &Context<'_>) {
+        watch(&self.reader, cx);
+    }
+
+    /// The same for writing.
+    pub(super) fn watch_writer(&self, cx: &Context<'_>) {
+        watch(&self.writer, cx);
+    }
+
+    /// There is room again for what is to be written.
+    pub(super) fn wake_writer(&self) {
+        let waker = self.writer.borrow().clone();
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+fn watch(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {
+    let mut known = slot.borrow_mut();
+    if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        *known = Some(cx.waker().clone());
+    }
+}
