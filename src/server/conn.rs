@@ -4,12 +4,13 @@
 //! woken to write it when the socket takes more. Nothing overtakes the outbox, so frames never mix.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::closings::{How, Life};
 use super::event::{Event, text_header};
 use super::fanout::Subscriptions;
 use super::outbox::Outbox;
@@ -72,12 +73,14 @@ pub(crate) struct Conn {
     waker: RefCell<Option<Waker>>,
     fate: Cell<Fate>,
     stage: Cell<Stage>,
-    /// When the stage began or, if later, when bytes last arrived.
+    /// When the stage began.
     since: Cell<Instant>,
     /// Whether the last read left nothing in the socket.
     drained: Cell<bool>,
     /// Whether nothing is written any more though it stays open: a defect.
     muted: Cell<bool>,
+    /// What is told of it when it has ended.
+    pub(crate) life: Life,
     pub(crate) subscriptions: Subscriptions,
     /// Its place in the hub's register.
     pub(crate) place: Cell<usize>,
@@ -85,15 +88,17 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(stream: TcpStream) -> Self {
+        let life = Life::begin();
         Self {
             stream,
             outbox: RefCell::new(None),
             waker: RefCell::new(None),
             fate: Cell::new(Fate::Live),
             stage: Cell::new(Stage::Asking),
-            since: Cell::new(clock::now()),
+            since: Cell::new(life.accepted()),
             drained: Cell::new(false),
             muted: Cell::new(false),
+            life,
             subscriptions: Subscriptions::default(),
             place: Cell::new(usize::MAX),
         }
@@ -103,8 +108,12 @@ impl Conn {
         self.stage.get()
     }
 
+    /// Since when the limit of its stage counts.
     pub(crate) fn since(&self) -> Instant {
-        self.since.get()
+        match self.stage.get() {
+            Stage::Ready => self.since.get().max(self.life.arrived()),
+            _ => self.since.get(),
+        }
     }
 
     pub(crate) fn enter(&self, stage: Stage) {
@@ -112,7 +121,8 @@ impl Conn {
         self.since.set(clock::now());
     }
 
-    pub(crate) fn heard(&self) {
+    /// Begins the limit of its stage again.
+    pub(crate) fn renew(&self) {
         self.since.set(clock::now());
     }
 
@@ -123,6 +133,7 @@ impl Conn {
     /// Decides how the connection ends and wakes its task to see to it; the first decision stays, unless the new
     /// one is to abort.
     pub(crate) fn end(&self, fate: Fate) {
+        self.life.ended(How::Server);
         if self.fate.get() == Fate::Live || fate == Fate::Abort {
             self.fate.set(fate);
         }
@@ -133,6 +144,7 @@ impl Conn {
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         // The driver may have noted new bytes since; `read` must not clear that.
         self.drained.set(false);
+        self.life.begin_turn();
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -172,18 +184,20 @@ impl Conn {
                 Ok(n) if n == frame.len() => return Offered::Written,
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => {
+                Err(error) => {
                     drop(outbox);
+                    self.life.failed(&error);
                     self.end(Fate::Abort);
                     return Offered::Gone;
                 }
             }
         };
         let rest = frame.len() - written;
-        if written == 0 && outbox.as_ref().map_or(0, |outbox| outbox.len()) + rest > limit {
+        let first = outbox.is_none();
+        let waiting = outbox.as_ref().map_or(0, |outbox| outbox.len());
+        if written == 0 && waiting + rest > limit {
             return Offered::Full;
         }
-        let first = outbox.is_none();
         let outbox = outbox.get_or_insert_default();
         if rest < SHARE {
             outbox.push(&frame[written..]);
@@ -222,7 +236,12 @@ impl Conn {
         loop {
             match self.flush(counters) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+                result => {
+                    if let Err(error) = &result {
+                        self.life.failed(error);
+                    }
+                    return Poll::Ready(result);
+                }
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -264,9 +283,27 @@ impl Conn {
         if self.drained.take() {
             return self.stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
         }
-        let n = self.stream.try_read(buf)?;
-        self.drained.set(n > 0 && n < buf.len());
+        let n = match self.stream.try_read(buf) {
+            Ok(0) => {
+                self.life.ended(How::Eof);
+                return Ok(0);
+            }
+            Ok(n) => n,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.life.failed(&error);
+                }
+                return Err(error);
+            }
+        };
+        self.life.heard();
+        self.drained.set(n < buf.len());
         Ok(n)
+    }
+
+    /// Reads what a connection that is gone has left behind, whether or not the driver knows of it yet.
+    pub(crate) fn read_remains(&self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*socket2::SockRef::from(&self.stream)).read(buf)
     }
 
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -117,11 +117,14 @@ pub(crate) fn unsubscribe(hub: &Hub, conn: &Conn, prefix: &[u8]) {
     }
 }
 
-/// Ends all subscriptions of `conn`.
-pub(crate) fn unsubscribe_all(hub: &Hub, conn: &Conn) {
+/// Ends all subscriptions of `conn`; returns how many there were.
+pub(crate) fn unsubscribe_all(hub: &Hub, conn: &Conn) -> usize {
+    let mut ended = 0;
     for ByPrefix(subscription) in conn.subscriptions.0.take() {
         remove(hub, &subscription, Left::Disconnected);
+        ended += 1;
     }
+    ended
 }
 
 /// Removes a subscription that its connection no longer has.
