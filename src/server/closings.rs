@@ -124,6 +124,11 @@ impl Life {
         self.end.set(self.end.get().map(|end| End { in_frame: true, ..end }));
     }
 
+    /// Whether the client ended it with a close frame.
+    pub(crate) fn was_closed(&self) -> bool {
+        matches!(self.how(), Some(How::Close(_)))
+    }
+
     /// What ended it, if anything has.
     pub(crate) fn how(&self) -> Option<How> {
         self.end.get().map(|end| end.how)

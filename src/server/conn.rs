@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use super::closings::{How, Life};
 use super::event::{Event, text_header};
 use super::fanout::Subscriptions;
+use super::hub::Hub;
 use super::outbox::Outbox;
 use super::stats::Counters;
 use crate::clock::{self, Instant};
@@ -65,6 +66,17 @@ pub(crate) enum Offered {
     Gone,
 }
 
+/// Whether a connection is made to wait for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// It is not.
+    No,
+    /// Nothing is written.
+    Corked,
+    /// What waited meanwhile is still being written; no limit counts until it is.
+    Draining,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -79,6 +91,10 @@ pub(crate) struct Conn {
     drained: Cell<bool>,
     /// Whether nothing is written any more though it stays open: a defect.
     muted: Cell<bool>,
+    /// Whether the kernel did not take all that it was offered, and something waits for that reason.
+    blocked: Cell<bool>,
+    /// Whether it is made to wait for others: a defect.
+    held: Cell<Held>,
     /// What is told of it when it has ended.
     pub(crate) life: Life,
     pub(crate) subscriptions: Subscriptions,
@@ -98,6 +114,8 @@ impl Conn {
             since: Cell::new(life.accepted()),
             drained: Cell::new(false),
             muted: Cell::new(false),
+            blocked: Cell::new(false),
+            held: Cell::new(Held::No),
             life,
             subscriptions: Subscriptions::default(),
             place: Cell::new(usize::MAX),
@@ -163,6 +181,29 @@ impl Conn {
         self.outbox.borrow_mut().get_or_insert_default();
     }
 
+    /// Lets everything wait until [`Self::uncork`]; whether that is new.
+    pub(crate) fn cork(&self) -> bool {
+        self.outbox.borrow_mut().get_or_insert_default();
+        self.held.replace(Held::Corked) != Held::Corked
+    }
+
+    pub(crate) fn uncork(&self) {
+        if self.held.get() == Held::Corked {
+            self.held.set(Held::Draining);
+            self.wake();
+        }
+    }
+
+    /// Whether something waits because the kernel did not take it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Whether more waits than may, and nobody else is to blame.
+    pub(crate) fn exceeds(&self, limit: usize) -> bool {
+        self.waiting() > limit && self.held.get() == Held::No
+    }
+
     /// Bytes that wait to be written.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.borrow().as_ref().map_or(0, |outbox| outbox.len())
@@ -195,7 +236,7 @@ impl Conn {
         let rest = frame.len() - written;
         let first = outbox.is_none();
         let waiting = outbox.as_ref().map_or(0, |outbox| outbox.len());
-        if written == 0 && waiting + rest > limit {
+        if written == 0 && waiting + rest > limit && self.held.get() == Held::No {
             return Offered::Full;
         }
         let outbox = outbox.get_or_insert_default();
@@ -210,6 +251,7 @@ impl Conn {
         }
         outbox.end_event();
         if first {
+            self.blocked.set(true);
             self.wake();
         }
         Offered::Queued
@@ -232,14 +274,15 @@ impl Conn {
     }
 
     /// Writes what waits; `Pending` when the socket does not take all of it, with the task woken when it does.
-    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, counters: &Counters) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, hub: &Hub) -> Poll<io::Result<()>> {
         loop {
-            match self.flush(counters) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            match self.flush(&hub.counters) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.note_blocked(true, hub),
                 result => {
                     if let Err(error) = &result {
                         self.life.failed(error);
                     }
+                    self.note_blocked(false, hub);
                     return Poll::Ready(result);
                 }
             }
@@ -250,9 +293,18 @@ impl Conn {
         }
     }
 
+    fn note_blocked(&self, blocked: bool, hub: &Hub) {
+        if self.blocked.replace(blocked) != blocked
+            && let Some(defects) = &hub.defects
+        {
+            defects.blocked(self);
+        }
+    }
+
     fn flush(&self, counters: &Counters) -> io::Result<()> {
         let mut slot = self.outbox.borrow_mut();
-        let Some(outbox) = slot.as_mut().filter(|_| !self.muted.get()) else { return Ok(()) };
+        let silenced = self.muted.get() || self.held.get() == Held::Corked;
+        let Some(outbox) = slot.as_mut().filter(|_| !silenced) else { return Ok(()) };
         while outbox.len() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbox.slices(&mut slices);
@@ -266,6 +318,7 @@ impl Conn {
         }
         // Ten thousand idle connections should not keep ten thousand buffers.
         *slot = None;
+        self.held.set(Held::No);
         Ok(())
     }
 

@@ -145,7 +145,7 @@ async fn flush(hub: &Hub, conn: &Conn) -> io::Result<()> {
         if conn.fate() != Fate::Live {
             return std::task::Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        conn.poll_flush(cx, &hub.counters)
+        conn.poll_flush(cx, hub)
     })
     .await
 }

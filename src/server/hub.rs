@@ -76,6 +76,9 @@ impl Hub {
         conn.life.ended(How::Server);
         let subscriptions = fanout::unsubscribe_all(self, conn);
         self.closings.note(conn, subscriptions, self.started);
+        if let Some(defects) = &self.defects {
+            defects.closing(conn);
+        }
         if matches!(conn.stage(), Stage::Greeting | Stage::Ready) {
             self.counters.connections.sub(1);
         }
@@ -90,6 +93,9 @@ impl Hub {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
+        if let Some(defects) = &self.defects {
+            defects.expire(self);
+        }
         let mut snapshot = Snapshot::take(&self.counters, clock::now() - self.started);
         if let Some(defects) = &self.defects {
             defects.falsify(&mut snapshot);

@@ -87,7 +87,7 @@ impl Session {
             }
             if self.budget == 0 {
                 // Let others run; the flush leaves nothing of ours for them to wait behind.
-                if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
+                if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub) {
                     return Poll::Ready(Ending::Gone);
                 }
                 continue_later(cx);
@@ -119,7 +119,7 @@ impl Session {
 
     /// The input is exhausted: flushes the replies and waits for more.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
+        if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub) {
             return Poll::Ready(Err(Ending::Gone));
         }
         let ready = ready!(self.conn.poll_readable(cx));
@@ -128,8 +128,8 @@ impl Session {
 
     /// Writes replies that have piled up, and cuts the connection off if the client does not read them.
     fn flush_early(&mut self, cx: &mut Context<'_>) {
-        let flushed = self.conn.poll_flush(cx, &self.hub.counters);
-        if flushed.is_pending() && self.conn.waiting() > self.hub.options.queue_limit.0 {
+        let flushed = self.conn.poll_flush(cx, &self.hub);
+        if flushed.is_pending() && self.conn.exceeds(self.hub.options.queue_limit.0) {
             fanout::cut_off(&self.hub, &self.conn);
         }
     }
