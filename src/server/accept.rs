@@ -1,15 +1,17 @@
 //! Takes connections in, quickly: the kernel's queue of them is short, and what overflows it waits a second.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
 use super::conn::{Conn, Fate};
 use super::farewell::Farewell;
@@ -58,6 +60,8 @@ pub(crate) async fn accept(hub: &Rc<Hub>, listener: &TcpListener, tasks: &mut Jo
 
 /// Without tokio's own budget, which would let four times as many handshakes go first.
 async fn accept_until_error(hub: &Rc<Hub>, listener: &TcpListener, tasks: &mut JoinSet<()>) -> io::Error {
+    // One that was accepted and is kept from everybody, itself and those behind it: a defect.
+    let mut kept: Option<(Pin<Box<Sleep>>, TcpStream)> = None;
     poll_fn(|cx| {
         while let Poll::Ready(Some(ended)) = tasks.poll_join_next(cx) {
             if let Err(error) = ended {
@@ -65,9 +69,18 @@ async fn accept_until_error(hub: &Rc<Hub>, listener: &TcpListener, tasks: &mut J
             }
         }
         for _ in 0..BURST {
+            if let Some((pause, _)) = &mut kept {
+                ready!(pause.as_mut().poll(cx));
+            }
+            if let Some((_, stream)) = kept.take() {
+                tasks.spawn_local(attend(Rc::clone(hub), stream));
+            }
             match listener.poll_accept(cx) {
                 Poll::Ready(Ok((stream, _))) => {
-                    tasks.spawn_local(attend(Rc::clone(hub), stream));
+                    match hub.defects.as_ref().and_then(|defects| defects.accepted()) {
+                        None => drop(tasks.spawn_local(attend(Rc::clone(hub), stream))),
+                        Some(pause) => kept = Some((Box::pin(tokio::time::sleep(pause)), stream)),
+                    }
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(error),
                 Poll::Pending => return Poll::Pending,

@@ -4,14 +4,16 @@
 //! woken to write it when the socket takes more. Nothing overtakes the outbox, so frames never mix.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::closings::{How, Life};
 use super::event::{Event, text_header};
 use super::fanout::Subscriptions;
+use super::hub::Hub;
 use super::outbox::Outbox;
 use super::stats::Counters;
 use crate::clock::{self, Instant};
@@ -64,6 +66,17 @@ pub(crate) enum Offered {
     Gone,
 }
 
+/// Whether a connection is made to wait for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// It is not.
+    No,
+    /// Nothing is written.
+    Corked,
+    /// What waited meanwhile is still being written; no limit counts until it is.
+    Draining,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
@@ -72,12 +85,18 @@ pub(crate) struct Conn {
     waker: RefCell<Option<Waker>>,
     fate: Cell<Fate>,
     stage: Cell<Stage>,
-    /// When the stage began or, if later, when bytes last arrived.
+    /// When the stage began.
     since: Cell<Instant>,
     /// Whether the last read left nothing in the socket.
     drained: Cell<bool>,
     /// Whether nothing is written any more though it stays open: a defect.
     muted: Cell<bool>,
+    /// Whether the kernel did not take all that it was offered, and something waits for that reason.
+    blocked: Cell<bool>,
+    /// Whether it is made to wait for others: a defect.
+    held: Cell<Held>,
+    /// What is told of it when it has ended.
+    pub(crate) life: Life,
     pub(crate) subscriptions: Subscriptions,
     /// Its place in the hub's register.
     pub(crate) place: Cell<usize>,
@@ -85,15 +104,19 @@ pub(crate) struct Conn {
 
 impl Conn {
     pub(crate) fn new(stream: TcpStream) -> Self {
+        let life = Life::begin();
         Self {
             stream,
             outbox: RefCell::new(None),
             waker: RefCell::new(None),
             fate: Cell::new(Fate::Live),
             stage: Cell::new(Stage::Asking),
-            since: Cell::new(clock::now()),
+            since: Cell::new(life.accepted()),
             drained: Cell::new(false),
             muted: Cell::new(false),
+            blocked: Cell::new(false),
+            held: Cell::new(Held::No),
+            life,
             subscriptions: Subscriptions::default(),
             place: Cell::new(usize::MAX),
         }
@@ -103,8 +126,12 @@ impl Conn {
         self.stage.get()
     }
 
+    /// Since when the limit of its stage counts.
     pub(crate) fn since(&self) -> Instant {
-        self.since.get()
+        match self.stage.get() {
+            Stage::Ready => self.since.get().max(self.life.arrived()),
+            _ => self.since.get(),
+        }
     }
 
     pub(crate) fn enter(&self, stage: Stage) {
@@ -112,7 +139,8 @@ impl Conn {
         self.since.set(clock::now());
     }
 
-    pub(crate) fn heard(&self) {
+    /// Begins the limit of its stage again.
+    pub(crate) fn renew(&self) {
         self.since.set(clock::now());
     }
 
@@ -123,6 +151,7 @@ impl Conn {
     /// Decides how the connection ends and wakes its task to see to it; the first decision stays, unless the new
     /// one is to abort.
     pub(crate) fn end(&self, fate: Fate) {
+        self.life.ended(How::Server);
         if self.fate.get() == Fate::Live || fate == Fate::Abort {
             self.fate.set(fate);
         }
@@ -133,6 +162,7 @@ impl Conn {
     pub(crate) fn watch(&self, cx: &Context<'_>) {
         // The driver may have noted new bytes since; `read` must not clear that.
         self.drained.set(false);
+        self.life.begin_turn();
         let mut waker = self.waker.borrow_mut();
         if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
             *waker = Some(cx.waker().clone());
@@ -149,6 +179,29 @@ impl Conn {
     pub(crate) fn mute(&self) {
         self.muted.set(true);
         self.outbox.borrow_mut().get_or_insert_default();
+    }
+
+    /// Lets everything wait until [`Self::uncork`]; whether that is new.
+    pub(crate) fn cork(&self) -> bool {
+        self.outbox.borrow_mut().get_or_insert_default();
+        self.held.replace(Held::Corked) != Held::Corked
+    }
+
+    pub(crate) fn uncork(&self) {
+        if self.held.get() == Held::Corked {
+            self.held.set(Held::Draining);
+            self.wake();
+        }
+    }
+
+    /// Whether something waits because the kernel did not take it.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Whether more waits than may, and nobody else is to blame.
+    pub(crate) fn exceeds(&self, limit: usize) -> bool {
+        self.waiting() > limit && self.held.get() == Held::No
     }
 
     /// Bytes that wait to be written.
@@ -172,18 +225,20 @@ impl Conn {
                 Ok(n) if n == frame.len() => return Offered::Written,
                 Ok(n) => n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(_) => {
+                Err(error) => {
                     drop(outbox);
+                    self.life.failed(&error);
                     self.end(Fate::Abort);
                     return Offered::Gone;
                 }
             }
         };
         let rest = frame.len() - written;
-        if written == 0 && outbox.as_ref().map_or(0, |outbox| outbox.len()) + rest > limit {
+        let first = outbox.is_none();
+        let waiting = outbox.as_ref().map_or(0, |outbox| outbox.len());
+        if written == 0 && waiting + rest > limit && self.held.get() == Held::No {
             return Offered::Full;
         }
-        let first = outbox.is_none();
         let outbox = outbox.get_or_insert_default();
         if rest < SHARE {
             outbox.push(&frame[written..]);
@@ -196,6 +251,7 @@ impl Conn {
         }
         outbox.end_event();
         if first {
+            self.blocked.set(true);
             self.wake();
         }
         Offered::Queued
@@ -218,11 +274,17 @@ impl Conn {
     }
 
     /// Writes what waits; `Pending` when the socket does not take all of it, with the task woken when it does.
-    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, counters: &Counters) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, hub: &Hub) -> Poll<io::Result<()>> {
         loop {
-            match self.flush(counters) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                result => return Poll::Ready(result),
+            match self.flush(&hub.counters) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.note_blocked(true, hub),
+                result => {
+                    if let Err(error) = &result {
+                        self.life.failed(error);
+                    }
+                    self.note_blocked(false, hub);
+                    return Poll::Ready(result);
+                }
             }
             match self.stream.poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -231,9 +293,18 @@ impl Conn {
         }
     }
 
+    fn note_blocked(&self, blocked: bool, hub: &Hub) {
+        if self.blocked.replace(blocked) != blocked
+            && let Some(defects) = &hub.defects
+        {
+            defects.blocked(self);
+        }
+    }
+
     fn flush(&self, counters: &Counters) -> io::Result<()> {
         let mut slot = self.outbox.borrow_mut();
-        let Some(outbox) = slot.as_mut().filter(|_| !self.muted.get()) else { return Ok(()) };
+        let silenced = self.muted.get() || self.held.get() == Held::Corked;
+        let Some(outbox) = slot.as_mut().filter(|_| !silenced) else { return Ok(()) };
         while outbox.len() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = outbox.slices(&mut slices);
@@ -247,6 +318,7 @@ impl Conn {
         }
         // Ten thousand idle connections should not keep ten thousand buffers.
         *slot = None;
+        self.held.set(Held::No);
         Ok(())
     }
 
@@ -264,9 +336,27 @@ impl Conn {
         if self.drained.take() {
             return self.stream.try_io(Interest::READABLE, || Err(io::ErrorKind::WouldBlock.into()));
         }
-        let n = self.stream.try_read(buf)?;
-        self.drained.set(n > 0 && n < buf.len());
+        let n = match self.stream.try_read(buf) {
+            Ok(0) => {
+                self.life.ended(How::Eof);
+                return Ok(0);
+            }
+            Ok(n) => n,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::WouldBlock {
+                    self.life.failed(&error);
+                }
+                return Err(error);
+            }
+        };
+        self.life.heard();
+        self.drained.set(n < buf.len());
         Ok(n)
+    }
+
+    /// Reads what a connection that is gone has left behind, whether or not the driver knows of it yet.
+    pub(crate) fn read_remains(&self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*socket2::SockRef::from(&self.stream)).read(buf)
     }
 
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -91,6 +91,9 @@ pub(crate) fn subscribe(hub: &Hub, conn: &Rc<Conn>, prefix: &[u8], channel: &str
     if hub.options.max_subscriptions_per_connection.is_some_and(|most| own.len() >= most) {
         return Err(Refused::TooMany);
     }
+    if hub.defects.as_ref().is_some_and(|defects| defects.forgoes(channel)) {
+        return Ok(());
+    }
     let channel = hub.channels.open(channel, hub.counters.published.get());
     let mut subscribers = channel.subscribers.borrow_mut();
     let subscription = Rc::new(Subscription {
@@ -117,11 +120,14 @@ pub(crate) fn unsubscribe(hub: &Hub, conn: &Conn, prefix: &[u8]) {
     }
 }
 
-/// Ends all subscriptions of `conn`.
-pub(crate) fn unsubscribe_all(hub: &Hub, conn: &Conn) {
+/// Ends all subscriptions of `conn`; returns how many there were.
+pub(crate) fn unsubscribe_all(hub: &Hub, conn: &Conn) -> usize {
+    let mut ended = 0;
     for ByPrefix(subscription) in conn.subscriptions.0.take() {
         remove(hub, &subscription, Left::Disconnected);
+        ended += 1;
     }
+    ended
 }
 
 /// Removes a subscription that its connection no longer has.
@@ -226,7 +232,12 @@ pub(crate) fn deliver(hub: &Hub, subscription: &Subscription, event: &mut Event)
 pub(crate) fn hand_over(hub: &Hub, conn: &Conn, prefix: &[u8], event: &mut Event) {
     match conn.offer(event, prefix, hub.options.queue_limit.0) {
         Offered::Written => hub.counters.delivered.add(1),
-        Offered::Queued => hub.counters.queued.add(1),
+        Offered::Queued => {
+            hub.counters.queued.add(1);
+            if let Some(defects) = &hub.defects {
+                defects.blocked(conn);
+            }
+        }
         Offered::Full => {
             hub.counters.dropped.add(1);
             if hub.options.when_full == WhenFull::Disconnect {

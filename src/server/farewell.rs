@@ -40,7 +40,7 @@ impl Farewell {
             return Poll::Ready(());
         }
         if !self.written {
-            if ready!(self.conn.poll_flush(cx, &self.hub.counters)).is_err() {
+            if ready!(self.conn.poll_flush(cx, &self.hub)).is_err() {
                 return Poll::Ready(());
             }
             self.conn.shut_down_writing();

@@ -107,7 +107,7 @@ async fn read_body(hub: &Hub, conn: &Conn, head: &Head, input: &mut Vec<u8>) -> 
     }
     while input.len() < length {
         match read_more(conn, input, length).await {
-            Ok(n) if n > 0 => conn.heard(),
+            Ok(n) if n > 0 => conn.renew(),
             _ => return Err(StatusCode::REQUEST_TIMEOUT),
         }
     }
@@ -145,7 +145,7 @@ async fn flush(hub: &Hub, conn: &Conn) -> io::Result<()> {
         if conn.fate() != Fate::Live {
             return std::task::Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        conn.poll_flush(cx, &hub.counters)
+        conn.poll_flush(cx, hub)
     })
     .await
 }
@@ -176,6 +176,7 @@ async fn upgrade(hub: &Hub, conn: &Conn, head: &Head, tail: Vec<u8>) -> Option<U
 fn route(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
     match (head.uri.path(), &head.method) {
         ("/stats", &Method::GET) => Answer::json(StatusCode::OK, hub.snapshot().json()),
+        ("/closings", &Method::GET) => Answer::json(StatusCode::OK, hub.closings.json()),
         ("/defects", &Method::GET) => Answer::json(StatusCode::OK, defects(hub)),
         ("/metrics", &Method::GET) => Answer {
             status: StatusCode::OK,
@@ -184,7 +185,9 @@ fn route(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
         },
         ("/graphql", &Method::POST) => publish(hub, head, body),
         ("/graphql", &Method::GET) => Answer::text(StatusCode::UPGRADE_REQUIRED),
-        ("/stats" | "/defects" | "/metrics" | "/graphql", _) => Answer::text(StatusCode::METHOD_NOT_ALLOWED),
+        ("/stats" | "/closings" | "/defects" | "/metrics" | "/graphql", _) => {
+            Answer::text(StatusCode::METHOD_NOT_ALLOWED)
+        }
         _ => Answer::text(StatusCode::NOT_FOUND),
     }
 }
@@ -216,6 +219,7 @@ fn publish(hub: &Hub, head: &Head, body: &[u8]) -> Answer {
 }
 
 async fn write_answer(hub: &Hub, conn: &Conn, answer: &Answer, keep: bool) -> io::Result<()> {
+    conn.life.answered();
     let Answer { status, content_type, body } = answer;
     let connection = if keep { "keep-alive" } else { "close" };
     let mut head = String::with_capacity(256);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::closings::{Closings, How};
 use super::conn::{Conn, Fate, Stage};
 use super::defects::Defects;
 use super::event::Event;
@@ -17,6 +18,7 @@ pub(crate) struct Hub {
     pub(crate) options: ServeOptions,
     pub(crate) counters: Counters,
     pub(crate) channels: Channels,
+    pub(crate) closings: Closings,
     /// Scratch space of the publish in progress.
     pub(crate) event: RefCell<Event>,
     /// Scratch space for short texts.
@@ -34,6 +36,7 @@ impl Hub {
             options,
             counters: Counters::default(),
             channels: Channels::default(),
+            closings: Closings::default(),
             event: RefCell::default(),
             scratch: RefCell::default(),
             register: RefCell::default(),
@@ -68,9 +71,14 @@ impl Hub {
         }
     }
 
-    /// Ends everything a connection holds but the socket itself.
+    /// Ends everything a connection holds but the socket itself, and notes how that came about.
     pub(crate) fn begin_closing(&self, conn: &Conn) {
-        fanout::unsubscribe_all(self, conn);
+        conn.life.ended(How::Server);
+        let subscriptions = fanout::unsubscribe_all(self, conn);
+        self.closings.note(conn, subscriptions, self.started);
+        if let Some(defects) = &self.defects {
+            defects.closing(conn);
+        }
         if matches!(conn.stage(), Stage::Greeting | Stage::Ready) {
             self.counters.connections.sub(1);
         }
@@ -85,6 +93,9 @@ impl Hub {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
+        if let Some(defects) = &self.defects {
+            defects.expire(self);
+        }
         let mut snapshot = Snapshot::take(&self.counters, clock::now() - self.started);
         if let Some(defects) = &self.defects {
             defects.falsify(&mut snapshot);

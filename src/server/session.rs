@@ -4,10 +4,11 @@ use std::io::{self, Read, Write};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, WebSocket};
 
+use super::closings::How;
 use super::conn::{Conn, Fate, Stage};
 use super::fanout::{self, Refused};
 use super::farewell::continue_later;
@@ -56,7 +57,7 @@ impl Session {
             .write_buffer_size(0)
             .max_frame_size(limit)
             .max_message_size(limit);
-        let pipe = Pipe { hub: Rc::clone(&hub), conn: Rc::clone(&conn) };
+        let pipe = Pipe { hub: Rc::clone(&hub), conn: Rc::clone(&conn), source: Source::Socket };
         let socket = if tail.is_empty() {
             WebSocket::from_raw_socket(pipe, Role::Server, Some(config))
         } else {
@@ -67,6 +68,14 @@ impl Session {
 
     /// Handles what has arrived and writes what waits; ready when the WebSocket has ended.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let ending = ready!(self.poll_messages(cx));
+        if ending == Ending::Gone && self.conn.life.how().is_some_and(How::is_of_the_socket) {
+            self.hear_out();
+        }
+        Poll::Ready(ending)
+    }
+
+    fn poll_messages(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
         self.conn.watch(cx);
         self.budget = BUDGET;
         loop {
@@ -78,7 +87,7 @@ impl Session {
             }
             if self.budget == 0 {
                 // Let others run; the flush leaves nothing of ours for them to wait behind.
-                if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
+                if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub) {
                     return Poll::Ready(Ending::Gone);
                 }
                 continue_later(cx);
@@ -89,6 +98,10 @@ impl Session {
                 Ok(Message::Text(text)) => self.text(&text).err(),
                 Ok(Message::Binary(_)) => Some(Ending::Close(4400, "binary message")),
                 // tungstenite answers pings and closes by itself with its next read.
+                Ok(Message::Close(frame)) => {
+                    self.conn.life.closed(frame.map(|frame| frame.code.into()));
+                    None
+                }
                 Ok(_) => None,
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.poll_input(cx)).err()
@@ -106,20 +119,51 @@ impl Session {
 
     /// The input is exhausted: flushes the replies and waits for more.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub.counters) {
+        if let Poll::Ready(Err(_)) = self.conn.poll_flush(cx, &self.hub) {
             return Poll::Ready(Err(Ending::Gone));
         }
         let ready = ready!(self.conn.poll_readable(cx));
-        self.conn.heard();
         Poll::Ready(ready.map_err(|_| Ending::Gone))
     }
 
     /// Writes replies that have piled up, and cuts the connection off if the client does not read them.
     fn flush_early(&mut self, cx: &mut Context<'_>) {
-        let flushed = self.conn.poll_flush(cx, &self.hub.counters);
-        if flushed.is_pending() && self.conn.waiting() > self.hub.options.queue_limit.0 {
+        let flushed = self.conn.poll_flush(cx, &self.hub);
+        if flushed.is_pending() && self.conn.exceeds(self.hub.options.queue_limit.0) {
             fanout::cut_off(&self.hub, &self.conn);
         }
+    }
+
+    /// Of a connection that is gone, notes the close frame that nobody has read, and whether its bytes ended in the
+    /// middle of a frame.
+    ///
+    /// A write meets the end before the reads have come that far.
+    fn hear_out(&mut self) {
+        self.socket.get_mut().source = Source::Remains;
+        for _ in 0..BUDGET {
+            match self.socket.read() {
+                Ok(Message::Close(frame)) => {
+                    return self.conn.life.closed(frame.map(|frame| frame.code.into()));
+                }
+                Ok(_) => {}
+                Err(Error::Io(_)) => {
+                    if !self.is_between_frames() {
+                        self.conn.life.ended_in_frame();
+                    }
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Whether tungstenite holds no part of a frame.
+    ///
+    /// It does not tell; but a frame of ours put behind the client's bytes is recognised only at a frame's beginning.
+    /// This costs nothing until a connection ends. Nothing can be read afterwards.
+    fn is_between_frames(&mut self) -> bool {
+        self.socket.get_mut().source = Source::Boundary(BOUNDARY);
+        matches!(self.socket.read(), Ok(Message::Ping(payload)) if payload == BOUNDARY[BOUNDARY_HEADER..])
     }
 
     fn text(&mut self, text: &str) -> Result<(), Ending> {
@@ -205,9 +249,25 @@ fn ending_of(error: &Error) -> Ending {
         Error::ConnectionClosed => Ending::HangUp,
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Ending::Close(1009, "message too large"),
         Error::Utf8(_) => Ending::Close(1007, "text is not UTF-8"),
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) | Error::Io(_) => Ending::Gone,
+        Error::Io(_) => Ending::Gone,
         _ => Ending::Close(1002, "WebSocket protocol error"),
     }
+}
+
+/// A masked ping; the mask changes nothing.
+const BOUNDARY: &[u8] = b"\x89\x88\0\0\0\0boundary";
+
+/// Its bytes before the payload.
+const BOUNDARY_HEADER: usize = 6;
+
+/// Where tungstenite's bytes come from.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Socket,
+    /// What a connection that is gone has left in the socket.
+    Remains,
+    /// These.
+    Boundary(&'static [u8]),
 }
 
 /// The connection as tungstenite sees it: it writes to the outbox and never blocks.
@@ -215,11 +275,21 @@ fn ending_of(error: &Error) -> Ending {
 struct Pipe {
     hub: Rc<Hub>,
     conn: Rc<Conn>,
+    source: Source,
 }
 
 impl Read for Pipe {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.conn.read(buf)
+        let read = match &mut self.source {
+            Source::Socket => self.conn.read(buf),
+            Source::Remains => self.conn.read_remains(buf),
+            Source::Boundary(left) => left.read(buf),
+        };
+        match read {
+            // Told of the end, tungstenite would not say any more what it holds of a frame.
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            other => other,
+        }
     }
 }
 
@@ -233,5 +303,46 @@ impl Write for Pipe {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::super::event::Event;
+    use super::super::options::ServeOptions;
+    use super::*;
+
+    /// A client that says `bytes` and resets, which a write meets before the driver has told of either.
+    async fn met_by_a_write(bytes: &[u8]) -> How {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let conn = Rc::new(Conn::new(listener.accept().await.unwrap().0));
+        let hub = Rc::new(Hub::new(ServeOptions::default()));
+        let mut session = Session::new(hub, Rc::clone(&conn), Vec::new());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        // Twice, with a turn of the driver's between: after that it has nothing to tell.
+        for _ in 0..2 {
+            assert!(session.poll(&mut cx).is_pending());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        client.write_all(bytes).unwrap();
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        let mut event = Event::default();
+        event.encode("\"x\"");
+        conn.offer(&mut event, br#"{"id":"1""#, 1000);
+        assert_eq!(session.poll(&mut cx), Poll::Ready(Ending::Gone));
+        conn.life.how().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_close_frame_is_heard_after_a_write_has_met_the_end() {
+        assert_eq!(met_by_a_write(b"").await, How::Reset);
+        assert_eq!(met_by_a_write(b"\x89\x81\0\0\0\0x").await, How::Reset);
+        assert_eq!(met_by_a_write(b"\x88\x82\0\0\0\0\x03\xE9").await, How::Close(Some(1001)));
     }
 }

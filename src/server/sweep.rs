@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::closings::How;
 use super::conn::{Conn, Fate, Stage};
 use super::hub::Hub;
 use super::options::ServeOptions;
@@ -27,6 +28,7 @@ pub(crate) async fn sweep(hub: &Hub) {
                 return;
             }
             if let Some(fate) = overdue(&hub.options, conn, now) {
+                conn.life.ended(How::Silence);
                 conn.end(fate);
             }
         });

@@ -7,6 +7,8 @@
 mod common;
 mod deliveries;
 mod lives;
+mod others;
+mod returns;
 mod scene;
 
 use common::binary::Stressctl;

@@ -12,6 +12,9 @@ use super::super::hub::Hub;
 use super::planted::{Lane, Message};
 use crate::clock::{self, Instant};
 
+/// As good as for ever, and no instant overflows by it.
+pub(super) const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// What waits, by when it is due and then by when it came.
 #[derive(Debug, Default)]
 pub(super) struct Delays {
@@ -30,8 +33,7 @@ struct Late {
 
 impl Delays {
     pub(super) fn add(&self, delay: Duration, lane: Rc<Lane>, message: Message, to: &[Rc<Subscription>]) {
-        // A year is as good as for ever, and no instant overflows by it.
-        let due = clock::now() + delay.min(Duration::from_secs(365 * 24 * 3600));
+        let due = clock::now() + delay.min(YEAR);
         let to = to.iter().map(Rc::downgrade).collect();
         self.waiting.borrow_mut().insert((due, self.came.get()), Late { lane, message, to });
         self.came.set(self.came.get() + 1);

@@ -77,6 +77,9 @@ impl Lane {
         self.haunt(hub, message, &mut event);
         for subscription in subscribers {
             if subscription.conn().fate() == Fate::Live {
+                if let Some(defects) = &hub.defects {
+                    defects.hold(subscription.conn());
+                }
                 self.deliver(hub, subscription, message, &mut event);
             }
         }

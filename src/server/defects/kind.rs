@@ -33,6 +33,8 @@ pub(super) enum Kind {
     DropWhenSlow,
     /// The first message of a subscription is not delivered.
     DropFirst,
+    /// Whenever a client comes back, everyone who was there loses the next delivery.
+    DropOnReconnect,
     /// A delivery is made twice.
     Duplicate,
     /// What an ended connection got last, but for the newest `lag`, is sent to the channel's next subscription.
@@ -59,6 +61,10 @@ pub(super) enum Kind {
     NoAck,
     /// A subscription is dropped without a word after `after` deliveries.
     ForgetSubscription { after: u64 },
+    /// A client that comes back gets no subscription, without a word.
+    NotRestored,
+    /// What a connection held that its client did not close is counted on for so long, or for ever.
+    StaleCount { lasting: Option<Duration> },
     /// A subscription that ended is counted on, and keeps this much memory.
     KeepSubscriptions { bytes: usize },
     /// A counter of `/stats` is off by this much.
@@ -73,6 +79,10 @@ pub(super) enum Kind {
     NoPong { after: u64 },
     /// A connection is closed without a close frame after `after` deliveries.
     CloseWithoutFrame { after: u64 },
+    /// After the first `after` connections, each is taken in only `pause` after the one before.
+    StarveAccepts { after: u64, pause: Duration },
+    /// While a socket does not take what waits for it, deliveries to all other connections wait.
+    Serialise,
     /// Each event is later than the one before by `step`, up to `max`.
     SlowDown { step: Duration, max: Duration },
 }

@@ -1,14 +1,17 @@
 //! Defects in the lives of subscriptions and connections, and in what is told about them.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::super::conn::Conn;
 use super::super::fanout::{self, Subscription};
 use super::super::hub::Hub;
 use super::super::stats::Snapshot;
+use super::delay::YEAR;
 use super::fan_out::encoded;
 use super::kind::{Counter, Kind};
 use super::planted::{Defects, Ghost};
+use crate::clock;
 
 /// The first byte of an unfragmented WebSocket pong.
 const PONG: u8 = 0x8A;
@@ -35,6 +38,20 @@ impl Defects {
         }
     }
 
+    /// A connection was accepted: for how long that is kept from everybody.
+    pub(crate) fn accepted(&self) -> Option<Duration> {
+        let mut longest = None;
+        for planted in &self.planted {
+            let Kind::StarveAccepts { after, pause } = planted.defect.kind else { continue };
+            planted.accepted.set(planted.accepted.get() + 1);
+            if planted.accepted.get() > after {
+                planted.truth.borrow_mut().strike(None, 0);
+                longest = longest.max(Some(pause));
+            }
+        }
+        longest
+    }
+
     /// A connection is gone; its address may become another's.
     pub(crate) fn gone(&self, conn: &Conn) {
         for planted in &self.planted {
@@ -44,9 +61,11 @@ impl Defects {
 
     /// A subscription was made.
     pub(crate) fn subscribed(&self, hub: &Hub, subscription: &Rc<Subscription>) {
+        self.expire(hub);
         let lane = self.lane(subscription.channel_name());
         for spot in &lane.spots {
             match spot.kind() {
+                Kind::DropOnReconnect => spot.comes_back(&lane.label, subscription),
                 Kind::NoPong { .. } => spot.planted.meet(subscription.conn(), &lane.label, |_| ()),
                 Kind::DuplicateOnReconnect { .. } => {
                     let orphan = spot.state.borrow_mut().orphans.pop_front();
@@ -65,6 +84,7 @@ impl Defects {
         let lane = self.lane(subscription.channel_name());
         for spot in &lane.spots {
             let known = spot.state.borrow_mut().subscriptions.remove(&Rc::as_ptr(subscription));
+            spot.state.borrow_mut().left |= left == Left::Disconnected;
             match *spot.kind() {
                 Kind::DuplicateOnReconnect { events, lag } if left == Left::Disconnected => {
                     let recent = known.unwrap_or_default().recent;
@@ -80,6 +100,17 @@ impl Defects {
                     let ghost = Ghost { conn, prefix: subscription.prefix().into(), left: events };
                     spot.state.borrow_mut().ghosts.push(ghost);
                 }
+                Kind::StaleCount { lasting }
+                    if left == Left::Disconnected
+                        && !subscription.conn().life.was_closed()
+                        && spot.hits(&lane.label) =>
+                {
+                    hub.counters.subscriptions.add(1);
+                    spot.planted.truth.borrow_mut().strike(Some(&lane.label), 0);
+                    if let Some(lasting) = lasting {
+                        spot.planted.stale.borrow_mut().push_back(clock::now() + lasting.min(YEAR));
+                    }
+                }
                 Kind::KeepSubscriptions { bytes } if spot.hits(&lane.label) => {
                     hub.counters.subscriptions.add(1);
                     spot.planted.leak(bytes);
@@ -87,6 +118,17 @@ impl Defects {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// No longer counts what has been counted too long for as long as it was to be.
+    pub(crate) fn expire(&self, hub: &Hub) {
+        for planted in self.planted.iter().filter(|planted| !planted.stale.borrow().is_empty()) {
+            let now = clock::now();
+            let mut stale = planted.stale.borrow_mut();
+            let over = stale.iter().take_while(|&&end| end <= now).count();
+            stale.drain(..over);
+            hub.counters.subscriptions.sub(over as u64);
         }
     }
 

@@ -6,8 +6,9 @@
 //! barriers) by their length alone.
 //!
 //! `parse` reads what was asked for into `kind`; `choice` decides what is hit; `planted` keeps who was;
-//! `fan_out` does it to a publish, `strike` to one delivery, `lives` to subscriptions and connections; `damage`
-//! changes bytes; `delay` holds messages back; `truth` is what `GET /defects` tells.
+//! `fan_out` does it to a publish, `strike` to one delivery, `lives` to subscriptions and connections, `returns` when
+//! a client comes back; `damage` changes bytes; `delay` holds messages back, `serial` connections; `truth` is what
+//! `GET /defects` tells.
 
 mod choice;
 mod damage;
@@ -17,6 +18,8 @@ mod kind;
 mod lives;
 mod parse;
 mod planted;
+mod returns;
+mod serial;
 mod strike;
 mod truth;
 

@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::super::options::Size;
 use super::choice::{Channels, Rule, draw};
@@ -23,6 +24,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("drop-tail", &["channels", "times", "min-bytes"], &["after"]),
     ("drop-when-slow", USUAL, &[]),
     ("drop-first", OF_SUBSCRIPTIONS, &["min-bytes"]),
+    ("drop-on-reconnect", OF_SUBSCRIPTIONS, &["min-bytes"]),
     ("duplicate", USUAL, &[]),
     ("duplicate-on-reconnect", OF_SUBSCRIPTIONS, &["min-bytes", "events", "lag"]),
     ("reorder", USUAL, &["by"]),
@@ -36,6 +38,8 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("ack-and-forget", USUAL, &[]),
     ("no-ack", USUAL, &[]),
     ("forget-subscription", OF_SUBSCRIPTIONS, &["min-bytes", "after"]),
+    ("not-restored", OF_SUBSCRIPTIONS, &[]),
+    ("stale-count", OF_SUBSCRIPTIONS, &["for"]),
     ("keep-subscriptions", OF_SUBSCRIPTIONS, &["bytes"]),
     ("miscount", &["channels", "skip", "min-bytes"], &["counter", "by"]),
     ("leak-per-connection", OF_CONNECTIONS, &["bytes"]),
@@ -43,12 +47,24 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("stall", USUAL, &["after"]),
     ("no-pong", OF_SUBSCRIPTIONS, &["after"]),
     ("close-without-frame", USUAL, &["after"]),
+    ("starve-accepts", &[], &["after", "pause"]),
+    ("serialise", &[], &[]),
     ("slow-down", &["channels", "skip", "min-bytes"], &["step", "max"]),
 ];
 
 /// Kinds that strike wherever they can unless told otherwise; the others strike once.
-const ALWAYS: &[&str] =
-    &["drop-when-slow", "leak-per-connection", "leak-per-event", "miscount", "no-pong", "slow-down"];
+const ALWAYS: &[&str] = &[
+    "drop-when-slow",
+    "drop-on-reconnect",
+    "stale-count",
+    "leak-per-connection",
+    "leak-per-event",
+    "miscount",
+    "no-pong",
+    "starve-accepts",
+    "serialise",
+    "slow-down",
+];
 
 /// Kinds that any message will do for, however short.
 const ANY_LENGTH: &[&str] = &["drop-first", "after-unsubscribe"];
@@ -110,7 +126,10 @@ impl FromStr for Defect {
 
 /// The kind of this name with its own parameters.
 fn kind(name: &str, given: &Given<'_>) -> Result<Kind, String> {
-    let duration = |text: &str| humantime::parse_duration(text).ok();
+    let duration = |key| {
+        let read = |text: &str| humantime::parse_duration(text).ok();
+        given.read_as(key, "a duration such as 5ms", read)
+    };
     let size = |text: &str| text.parse::<Size>().ok().map(|size| size.0);
     let bytes =
         |default| given.read_as("bytes", "a size such as 64KiB", size).map(|bytes| bytes.unwrap_or(default));
@@ -119,6 +138,7 @@ fn kind(name: &str, given: &Given<'_>) -> Result<Kind, String> {
         "drop-tail" => Kind::DropTail { after: given.required("after", given.number("after")?)? },
         "drop-when-slow" => Kind::DropWhenSlow,
         "drop-first" => Kind::DropFirst,
+        "drop-on-reconnect" => Kind::DropOnReconnect,
         "duplicate" => Kind::Duplicate,
         "duplicate-on-reconnect" => Kind::DuplicateOnReconnect {
             events: given.positive_or("events", 1)?,
@@ -142,6 +162,8 @@ fn kind(name: &str, given: &Given<'_>) -> Result<Kind, String> {
         "ack-and-forget" => Kind::AckAndForget,
         "no-ack" => Kind::NoAck,
         "forget-subscription" => Kind::ForgetSubscription { after: given.number_or("after", 0)? },
+        "not-restored" => Kind::NotRestored,
+        "stale-count" => Kind::StaleCount { lasting: duration("for")? },
         "keep-subscriptions" => Kind::KeepSubscriptions { bytes: bytes(1 << 10)? },
         "miscount" => Kind::Miscount {
             counter: given.required("counter", given.one_of("counter", COUNTERS)?)?,
@@ -152,13 +174,15 @@ fn kind(name: &str, given: &Given<'_>) -> Result<Kind, String> {
         "stall" => Kind::Stall { after: given.number_or("after", 0)? },
         "no-pong" => Kind::NoPong { after: given.number_or("after", 0)? },
         "close-without-frame" => Kind::CloseWithoutFrame { after: given.positive_or("after", 1)? },
-        "slow-down" => {
-            let of = |key| given.read_as(key, "a duration such as 5ms", duration);
-            Kind::SlowDown {
-                step: given.required("step", of("step")?)?,
-                max: of("max")?.unwrap_or(std::time::Duration::MAX),
-            }
-        }
+        "starve-accepts" => Kind::StarveAccepts {
+            after: given.number_or("after", 16)?,
+            pause: duration("pause")?.unwrap_or(Duration::from_millis(100)),
+        },
+        "serialise" => Kind::Serialise,
+        "slow-down" => Kind::SlowDown {
+            step: given.required("step", duration("step")?)?,
+            max: duration("max")?.unwrap_or(Duration::MAX),
+        },
         other => unreachable!("{other} is in the table and not here"),
     })
 }
@@ -248,8 +272,6 @@ fn unknown<'a>(what: &str, found: &str, known: impl Iterator<Item = &'a str> + C
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn parse(text: &str) -> Defect {
@@ -303,6 +325,12 @@ mod tests {
         assert_eq!(kind("miscount=counter=published,by=-3"), miscount);
         assert_eq!(kind("leak-per-connection=bytes=10"), Kind::LeakPerConnection { bytes: 10 });
         assert_eq!(kind("stall=after=5"), Kind::Stall { after: 5 });
+        assert_eq!(kind("stale-count"), Kind::StaleCount { lasting: None });
+        let for_a_while = Kind::StaleCount { lasting: Some(Duration::from_secs(3)) };
+        assert_eq!(kind("stale-count=for=3s,every=2"), for_a_while);
+        let starve = |after, pause| Kind::StarveAccepts { after, pause: Duration::from_millis(pause) };
+        assert_eq!(kind("starve-accepts"), starve(16, 100));
+        assert_eq!(kind("starve-accepts=after=3,pause=1s"), starve(3, 1000));
         let slower = Kind::SlowDown { step: Duration::from_millis(2), max: Duration::from_secs(1) };
         assert_eq!(kind("slow-down=step=2ms,max=1s"), slower);
         for &(name, _, _) in KINDS {

@@ -9,7 +9,9 @@ use super::super::fanout::Subscription;
 use super::choice::{Choice, label};
 use super::delay::Delays;
 use super::kind::{Defect, Kind};
+use super::serial::Serial;
 use super::truth::Truth;
+use crate::clock::Instant;
 
 /// All defects of a server.
 #[derive(Debug)]
@@ -18,6 +20,7 @@ pub(crate) struct Defects {
     /// Every channel that was published or subscribed to, for ever: their counts must not start again.
     lanes: RefCell<HashMap<Box<str>, Rc<Lane>>>,
     pub(super) delays: Delays,
+    pub(super) serial: Serial,
     /// Whether the publish just made is to stay without its answer.
     pub(super) withheld_ack: Cell<bool>,
 }
@@ -30,6 +33,10 @@ pub(super) struct Planted {
     pub(super) connections: RefCell<Connections>,
     /// Memory that is never given back.
     leaked: RefCell<Vec<Vec<u8>>>,
+    /// When what is counted too long ends to be, if ever, in that order.
+    pub(super) stale: RefCell<VecDeque<Instant>>,
+    /// Connections accepted so far.
+    pub(super) accepted: Cell<u64>,
 }
 
 /// The connections a defect has met.
@@ -79,6 +86,12 @@ pub(super) struct SpotState {
     pub(super) orphans: VecDeque<Vec<Rc<str>>>,
     /// Subscriptions that ended for one side only.
     pub(super) ghosts: Vec<Ghost>,
+    /// Whether a subscription has ended with its connection.
+    pub(super) left: bool,
+    /// Clients that came back after that.
+    pub(super) returns: u64,
+    /// How many of them, the latest one included, have cost somebody a delivery.
+    pub(super) harmful: u64,
     /// How late the channel is by now.
     pub(super) delay: std::time::Duration,
 }
@@ -89,6 +102,8 @@ pub(super) struct Known {
     pub(super) seen: u64,
     pub(super) recent: VecDeque<Rc<str>>,
     pub(super) held: Vec<Held>,
+    /// Clients that had come back when it was made, or got its last message.
+    pub(super) returns: u64,
 }
 
 /// A delivery that waits for later ones.
@@ -125,11 +140,15 @@ impl Defects {
                 truth: RefCell::default(),
                 connections: RefCell::default(),
                 leaked: RefCell::default(),
+                stale: RefCell::default(),
+                accepted: Cell::default(),
             })
         };
         (!defects.is_empty()).then(|| {
+            let planted = defects.iter().map(plant).collect::<Vec<_>>();
             Box::new(Self {
-                planted: defects.iter().map(plant).collect(),
+                serial: Serial::plant(&planted),
+                planted,
                 lanes: RefCell::default(),
                 delays: Delays::default(),
                 withheld_ack: Cell::new(false),

@@ -58,6 +58,7 @@ impl Spot {
             }
             Kind::CloseWithoutFrame { after } => return self.close(label, to, after),
             Kind::Reorder { .. } => return self.hold(label, to),
+            Kind::DropOnReconnect => return self.rob(label, to),
             Kind::DropWhenSlow => conn.waiting() > 0,
             Kind::DropFirst => self.seen(to) == 1,
             Kind::ForgetSubscription { after } => self.seen(to) == after.saturating_add(1),

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test that is a failure")]
 
+mod closings;
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::net::SocketAddr;
@@ -213,6 +215,18 @@ fn idle_connections_are_closed_and_subscribed_ones_are_not() {
 }
 
 #[test]
+fn a_connection_that_speaks_is_not_idle() {
+    let hasty = ServeOptions { idle_timeout: Duration::from_secs(1), ..options() };
+    with_server(&hasty, async |addr| {
+        let mut publisher = Client::new(addr).await;
+        for n in 1..=20 {
+            assert_eq!(publisher.publish("a", "x").await, n);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+}
+
+#[test]
 fn counts_are_exact_after_disconnects_of_every_kind() {
     with_server(&options(), async |addr| {
         let mut clients = Vec::new();
@@ -347,6 +361,7 @@ fn other_requests_get_their_status() {
         assert_eq!(get(addr, "/").await.0, 404);
         assert_eq!(get(addr, "/graphql").await.0, 426);
         assert_eq!(http(addr, "PUT /stats HTTP/1.0\r\n\r\n").await.0, 405);
+        assert_eq!(http(addr, "PUT /closings HTTP/1.0\r\n\r\n").await.0, 405);
         assert_eq!(http(addr, "no HTTP at all\r\n\r\n").await.0, 400);
         assert_eq!(http(addr, &format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(20_000))).await.0, 431);
         let (status, text) = get(addr, "/metrics").await;
@@ -359,7 +374,7 @@ fn other_requests_get_their_status() {
 #[test]
 fn web_pages_are_refused_everywhere() {
     with_server(&options(), async |addr| {
-        for path in ["/stats", "/metrics", "/graphql", "/none"] {
+        for path in ["/stats", "/metrics", "/closings", "/graphql", "/none"] {
             let request = format!("GET {path} HTTP/1.1\r\norigin: http://localhost\r\n\r\n");
             assert_eq!(http(addr, &request).await.0, 403, "{path}");
         }
