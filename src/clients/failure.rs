@@ -90,6 +90,8 @@ pub enum Reason {
     NoPort,
     /// The socket was connected to itself (possible on loopback).
     SelfConnect,
+    /// A fault of ours ended it.
+    Injected,
     /// Anything else the operating system said.
     Io,
 }
@@ -114,6 +116,12 @@ impl Failure {
     #[must_use]
     pub fn is_local(self) -> bool {
         matches!(self.reason, Reason::NoFile | Reason::NoPort | Reason::SelfConnect)
+    }
+
+    /// Whether a fault of ours ended it, so that it says nothing about the server.
+    #[must_use]
+    pub fn is_injected(self) -> bool {
+        self.reason == Reason::Injected
     }
 
     /// Whether the cause has no name of its own.
@@ -196,6 +204,7 @@ impl std::fmt::Display for Failure {
             Reason::NoFile => f.write_str("emfile"),
             Reason::NoPort => f.write_str("no-port"),
             Reason::SelfConnect => f.write_str("self-connect"),
+            Reason::Injected => f.write_str("injected"),
             Reason::Io => f.write_str("io"),
         }
     }

@@ -116,6 +116,12 @@ impl Live {
         !self.closing
     }
 
+    /// Whether a fault of ours keeps it from hearing or being heard at this moment. No fault holds a link yet.
+    #[allow(clippy::unused_self, reason = "the link will know")]
+    pub(super) fn is_held_by_us(&self) -> bool {
+        false
+    }
+
     /// Gives the socket away.
     pub(super) fn into_socket(self) -> Socket {
         self.socket

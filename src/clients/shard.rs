@@ -103,7 +103,8 @@ pub struct ShardPlan {
 /// plan once, by its first life, so that clients which come back do not stand in for others that are still to come.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
-    /// First attempts that have ended, well or badly.
+    /// First attempts that have ended, well or badly. One that a fault of ours ended counts when its client gets its first
+    /// connection, or has had as long for it as a handshake may take.
     pub resolved: u64,
     /// Attempts that failed, and established connections that ended unexpectedly.
     pub failed: u64,
@@ -284,6 +285,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.note_lag(due.elapsed());
         shard.expire_unconfirmed();
         shard.expire_answers();
+        shard.expire_newcomers();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
             shard.count_outstanding();
             counted = Some(clock::now());
@@ -320,6 +322,7 @@ impl Shard {
             faults: vec![FaultTally::default(); plan.kinds.len()],
             subs: subs.collect(),
             away: BTreeMap::new(),
+            newcomers: BTreeMap::new(),
             receipts: 0,
             satisfied: 0,
             settled: 0,
@@ -393,8 +396,9 @@ impl Shard {
         for live in self.lives.borrow_mut().iter_mut().flatten().filter(|_| self.course() < Course::Close) {
             if live.forgo_answer(self) {
                 let failure = Failure::new(Stage::Unsubscribe, Reason::Timeout);
-                let cohort = usize::from(live.seat().cohort);
-                self.state.borrow_mut().cohorts[cohort].failures.add(failure, "");
+                let cohort = &mut self.state.borrow_mut().cohorts[usize::from(live.seat().cohort)];
+                cohort.failures.add(failure, "");
+                cohort.explained += u64::from(live.is_held_by_us());
             }
         }
     }
