@@ -212,7 +212,7 @@ impl Shard {
     }
 
     /// Books the end of a connection; whether its client shall come back.
-    fn ended(&self, seat: &Seat, end: &Ended) -> bool {
+    pub(super) fn ended(&self, seat: &Seat, end: &Ended) -> bool {
         // What was taken away was booked when that happened.
         if !matches!(end, Ended::Cut) {
             self.plan.board.open.down();

@@ -170,7 +170,8 @@ impl Shard {
         self.seats.binary_search_by_key(&connection, |seat| seat.connection).ok()
     }
 
-    fn book_cut(&self, seat: usize) {
+    /// Books the end of a connection that a fault of ours ended or held when it died.
+    pub(super) fn book_cut(&self, seat: usize) {
         let seat = &self.seats[seat];
         self.plan.board.open.down();
         self.end_life(seat.range(), End::Cut);

@@ -14,6 +14,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
+use super::keepalive::{Beat, PAYLOAD, Pulse};
 use super::receive::Arrival;
 use super::seats::Seat;
 use super::shard::{Course, Shard};
@@ -32,7 +33,7 @@ const REPLIES: usize = 64;
 pub(super) enum Ended {
     /// As ordered.
     ByPlan,
-    /// By a fault of ours.
+    /// It was taken away, by a fault of ours or because it is dead; who did it has booked it.
     Cut,
     /// Otherwise, with what the server said about it.
     Unexpectedly(Refusal),
@@ -69,6 +70,8 @@ pub(super) struct Live {
     answer: Answer,
     /// The server sends pongs that nobody asked for, so that none of them answers anything.
     chatty: bool,
+    /// Its own pings, where its group sends any.
+    pulse: Option<Box<Pulse>>,
     /// Something was handed to the socket and not flushed.
     dirty: bool,
     closing: bool,
@@ -83,6 +86,8 @@ impl Live {
     pub(super) fn new(shard: &Shard, seat: Seat, life: u32, socket: Socket) -> Self {
         // Operation ids are never used twice in a run, not even by the next life of the same subscription.
         let first_id = u64::from(life) * shard.subscriptions + u64::from(seat.first_global) + 1;
+        let keepalive = shard.plan.groups[usize::from(seat.group)].keepalive;
+        let pulse = keepalive.map(|policy| Box::new(Pulse::new(policy, shard.plan.board.clock.now_ns())));
         Self {
             seat,
             socket,
@@ -94,6 +99,7 @@ impl Live {
             replies: Vec::new(),
             answer: Answer::None,
             chatty: false,
+            pulse,
             dirty: false,
             closing: false,
             closed_by_server: false,
@@ -120,6 +126,12 @@ impl Live {
     #[allow(clippy::unused_self, reason = "the link will know")]
     pub(super) fn is_held_by_us(&self) -> bool {
         false
+    }
+
+    /// Looks at its pulse, if it has one and neither side has said goodbye.
+    pub(super) fn beat(&mut self, now_ns: u64) -> Beat {
+        let is_open = self.is_open();
+        self.pulse.as_mut().filter(|_| is_open).map_or(Beat::Rest, |pulse| pulse.beat(now_ns))
     }
 
     /// Gives the socket away.
@@ -173,6 +185,9 @@ impl Live {
             // One clock read per readiness batch: reading it costs more than recording a latency.
             if now_ns == 0 {
                 now_ns = shard.plan.board.clock.now_ns();
+                if let Some(pulse) = &mut self.pulse {
+                    pulse.heard(now_ns);
+                }
             }
             self.on_message(shard, message, now_ns);
         }
@@ -308,10 +323,15 @@ impl Live {
             }
         }
         !self.replies.is_empty()
+            || (course == Course::Run && self.owes_ping())
             || (course == Course::Run && self.asked < self.seat.subs)
             || (course >= Course::Unsubscribe && self.unasked < self.asked)
             || (course == Course::Unsubscribe && self.answer == Answer::Owed)
             || course >= Course::Close
+    }
+
+    fn owes_ping(&self) -> bool {
+        self.pulse.as_ref().is_some_and(|pulse| pulse.is_owed())
     }
 
     fn next_write(&mut self, shard: &Shard) -> Message {
@@ -320,6 +340,9 @@ impl Live {
         let mut text = String::new();
         if let Some(reply) = self.replies.pop() {
             text = reply;
+        } else if let Some(pulse) = self.pulse.as_mut().filter(|p| course == Course::Run && p.is_owed()) {
+            dialect.ping(PAYLOAD, &mut text);
+            pulse.sent();
         } else if course == Course::Run {
             let sub = shard.state.borrow().subs[(self.seat.first_sub + self.asked) as usize];
             let channel = shard.plan.board.channel_name(sub.channel);
@@ -365,13 +388,17 @@ impl Live {
     }
 
     fn on_pong(&mut self, shard: &Shard, payload: Option<&str>, now_ns: u64) {
+        let question = self.question();
+        if self.pulse.as_mut().is_some_and(|pulse| pulse.takes(payload, &question)) {
+            return;
+        }
         if self.answer != Answer::Awaited {
             self.chatty = true;
             return;
         }
         // Pongs need not repeat what they answer. From a server that sends them unasked, one that does not proves
         // nothing, and the answer is still waited for.
-        if self.chatty && payload != Some(self.question().as_str()) {
+        if self.chatty && payload != Some(question.as_str()) {
             return;
         }
         self.forgo_answer(shard);

@@ -16,6 +16,7 @@ pub mod fleet;
 pub mod handshake;
 pub mod http_link;
 mod in_flight;
+mod keepalive;
 mod link;
 mod live;
 mod newcomers;

@@ -286,6 +286,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.expire_unconfirmed();
         shard.expire_answers();
         shard.expire_newcomers();
+        shard.keep_alive();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
             shard.count_outstanding();
             counted = Some(clock::now());
