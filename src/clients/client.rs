@@ -24,7 +24,7 @@ pub(super) async fn run(shard: Rc<Shard>, seat: usize, permit: Permit) {
     let mut connected = match Box::pin(first(&shard, seat, permit)).await {
         First::Open => true,
         First::Aborted => {
-            way.excused = true;
+            way = Way::excused();
             Box::pin(come_back(&shard, seat, &mut way)).await
         }
         First::Gone => false,
@@ -91,7 +91,7 @@ async fn live(shard: &Shard, seat: usize) -> bool {
 }
 
 /// Tries until there is a connection again, or for the first time; false once nobody may come back any more.
-async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
+pub(super) async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
     let seat = &shard.seats[seat];
     let mut returning = Returning::of(shard, seat, way);
     let opened = returning.until_open(async || handshake(shard).await);
@@ -156,7 +156,7 @@ impl Drop for Open<'_> {
 }
 
 impl Shard {
-    fn established(&self, seat: &Seat, stages: &Stages) {
+    pub(super) fn established(&self, seat: &Seat, stages: &Stages) {
         self.plan.board.open.up();
         let mut state = self.state.borrow_mut();
         state.cohorts[usize::from(seat.cohort)].established += 1;

@@ -27,6 +27,8 @@ mod probes;
 pub mod publisher;
 mod receive;
 mod returning;
+#[cfg(test)]
+mod returning_tests;
 pub mod returns;
 mod seats;
 pub mod shard;

@@ -23,7 +23,7 @@ pub(super) struct Way {
     /// Attempts to connect that were not its first, over the whole run: every one draws its own jitter.
     attempts: u32,
     /// A fault of ours has ended every attempt so far.
-    pub excused: bool,
+    excused: bool,
     /// Boxed, because most clients never need them.
     limits: Option<Box<Limits>>,
 }
@@ -43,6 +43,11 @@ impl Limits {
 }
 
 impl Way {
+    /// Of a client whose first attempt a fault of ours ended.
+    pub(super) fn excused() -> Self {
+        Self { excused: true, ..Self::default() }
+    }
+
     fn breaker(&mut self) -> Option<&mut Breaker> {
         self.limits.as_mut()?.breaker.as_mut()
     }

@@ -312,7 +312,7 @@ async fn canary(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    fn new(plan: ShardPlan, ledger: ShardLedger) -> Self {
+    pub(super) fn new(plan: ShardPlan, ledger: ShardLedger) -> Self {
         let seats = seats(&plan.groups, &plan.schedule, plan.index, plan.shards);
         let cohorts = 2 * plan.groups.len();
         let subs = subscriptions(&plan).into_iter().map(|(channel, cohort)| Sub::new(channel, cohort));
