@@ -6,12 +6,11 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use super::backoff::wait_before;
 use super::handshake::{Refusal, Socket, Stages};
 use super::live::{Ended, Live};
 use super::opening::Permit;
+use super::returning::{Returning, Way};
 use super::seats::Seat;
 use super::shard::{Course, Shard};
 use super::subs::Away;
@@ -20,53 +19,65 @@ use crate::scenarios::plan::Reconnect;
 
 /// Connects, lives, and comes back for as long as its group's policy and the orders say.
 pub(super) async fn run(shard: Rc<Shard>, seat: usize, permit: Permit) {
-    // Boxed: the handshake's state is several KiB and is needed only for a moment.
-    if !Box::pin(first(&shard, seat, permit)).await {
-        return;
-    }
     let mut way = Way::default();
-    while live(&shard, seat).await {
-        if !Box::pin(come_back(&shard, seat, &mut way)).await {
-            return;
+    // Boxed: the handshake's state is several KiB and is needed only for a moment.
+    let mut connected = match Box::pin(first(&shard, seat, permit)).await {
+        First::Open => true,
+        First::Aborted => {
+            way = Way::excused();
+            Box::pin(come_back(&shard, seat, &mut way)).await
         }
+        First::Gone => false,
+    };
+    way.lives = way.lives.max(1);
+    while connected {
+        connected = live(&shard, seat).await && Box::pin(come_back(&shard, seat, &mut way)).await;
     }
 }
 
-/// What a client remembers from one life to the next.
-#[derive(Debug, Default)]
-struct Way {
-    /// Connections it has had, without the first.
-    lives: u32,
-    /// Attempts to connect again over the whole run: every one draws its own jitter.
-    attempts: u32,
+/// What came of a client's first attempt.
+enum First {
+    /// A connection.
+    Open,
+    /// A fault of ours ended it, and the client tries again as after a connection that ended.
+    Aborted,
+    /// Nothing, and nothing will.
+    Gone,
 }
 
-/// Opens the first connection; whether there is one. It is attempted once: what a server does to newcomers is counted,
-/// not smoothed over.
-async fn first(shard: &Rc<Shard>, seat: usize, permit: Permit) -> bool {
+/// Opens the first connection. It is attempted once: what a server does to newcomers is counted, not smoothed over.
+async fn first(shard: &Rc<Shard>, seat: usize, permit: Permit) -> First {
     let seat = &shard.seats[seat];
+    let began_ns = shard.plan.board.clock.now_ns();
     {
-        let at = shard.plan.board.clock.now_ns();
         let cohort = &mut shard.state.borrow_mut().cohorts[usize::from(seat.cohort)];
         cohort.attempted += 1;
         cohort.requested += u64::from(seat.subs);
-        cohort.offer(usize::from(seat.wave), at);
+        cohort.offer(usize::from(seat.wave), began_ns);
     }
     let opened = shard.handshakes.run_until_cancelled(handshake(shard, seat.local)).await;
     drop(permit);
     match opened {
         Some(Ok((socket, stages))) => {
+            shard.state.borrow_mut().resolved += 1;
             shard.established(seat, &stages);
             shard.begin_life(seat, 0, socket);
-            true
+            First::Open
+        }
+        Some(Err(refusal)) if refusal.failure.is_injected() => {
+            if shard.aborted(seat, began_ns) {
+                First::Aborted
+            } else {
+                First::Gone
+            }
         }
         Some(Err(refusal)) => {
             shard.refused(seat, Some(&refusal));
-            false
+            First::Gone
         }
         None => {
             shard.refused(seat, None);
-            false
+            First::Gone
         }
     }
 }
@@ -79,47 +90,32 @@ async fn live(shard: &Shard, seat: usize) -> bool {
     shard.ended(&shard.seats[seat], &end)
 }
 
-/// Tries until there is a connection again; false once nobody may come back any more.
-async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
+/// Tries until there is a connection again, or for the first time; false once nobody may come back any more.
+pub(super) async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool {
     let seat = &shard.seats[seat];
-    let group = usize::from(seat.group);
-    let policy = shard.plan.groups[group].reconnect;
-    let back = shard.returns.run_until_cancelled(async {
-        loop {
-            let n = shard.attempt(seat);
-            let jitter = || shard.plan.schedule.jitter(seat.connection, way.attempts);
-            // An attempt that is made only to fail in it asks for no policy, and knows no wait.
-            let doomed = shard.climate.has_doomed_attempt(seat.local);
-            let wait = if doomed { Some(Duration::ZERO) } else { wait_before(policy, n, jitter) };
-            let wait = wait?;
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
-            }
-            let permit = shard.gates[group].pass().await;
-            way.attempts += 1;
-            let opened = handshake(shard, seat.local).await;
-            drop(permit);
-            match opened {
-                Ok((socket, _)) => return Some(socket),
-                Err(refusal) => {
-                    let cohort = &mut shard.state.borrow_mut().cohorts[usize::from(seat.cohort)];
-                    cohort.reconnect_failures.add(refusal.failure, &refusal.text);
-                }
-            }
-        }
-    });
-    let socket = match back.await {
-        None => return false,
-        Some(None) => {
+    let mut returning = Returning::of(shard, seat, way);
+    let opened = returning.until_open(async || handshake(shard, seat.local).await);
+    let opened = shard.returns.run_until_cancelled(opened).await;
+    drop(returning);
+    let is_new = way.lives == 0;
+    let stays_away = matches!(opened, Some(None));
+    let Some((socket, stages)) = opened.flatten() else {
+        if is_new {
+            shard.give_up_newcomer(seat);
+        } else if stays_away {
             shard.stay_away(seat);
-            return false;
         }
-        Some(Some(socket)) => socket,
+        return false;
     };
-    way.lives += 1;
-    shard.plan.board.open.up();
+    if is_new {
+        shard.resolve_newcomer(seat.local);
+        shard.established(seat, &stages);
+    } else {
+        shard.plan.board.open.up();
+    }
     shard.reconnected(seat);
     shard.begin_life(seat, way.lives, socket);
+    way.lives += 1;
     true
 }
 
@@ -171,10 +167,9 @@ impl Drop for Open<'_> {
 }
 
 impl Shard {
-    fn established(&self, seat: &Seat, stages: &Stages) {
+    pub(super) fn established(&self, seat: &Seat, stages: &Stages) {
         self.plan.board.open.up();
         let mut state = self.state.borrow_mut();
-        state.resolved += 1;
         state.cohorts[usize::from(seat.cohort)].established += 1;
         state.latency.connect.record(stages.total());
         state.latency.tcp.record(stages.tcp);
@@ -228,12 +223,12 @@ impl Shard {
     }
 
     /// Books the end of a connection; whether its client shall come back.
-    fn ended(&self, seat: &Seat, end: &Ended) -> bool {
+    pub(super) fn ended(&self, seat: &Seat, end: &Ended) -> bool {
         // Whatever the server does with a connection that we hold, we have brought it about.
-        if matches!(end, Ended::Unexpectedly(_)) && self.climate.blocked_by(seat.local).is_some() {
+        if matches!(end, Ended::Unexpectedly(_)) && self.is_our_doing(seat.local) {
             return self.book_cut(seat.local);
         }
-        // A cut was booked when it was made.
+        // What was taken away was booked when that happened.
         if !matches!(end, Ended::Cut | Ended::Doomed(_)) {
             self.plan.board.open.down();
             self.end_life(seat.range(), End::Died);
@@ -260,16 +255,19 @@ impl Shard {
     /// What becomes of a client without connection: it is on its way back, which is returned, or has left. One that
     /// was not all back yet is still on the same way.
     pub(super) fn part(&self, seat: &Seat) -> bool {
-        let policy = self.plan.groups[usize::from(seat.group)].reconnect;
-        let orders = self.orders.get();
-        let tries = policy != Reconnect::None || self.climate.has_doomed_attempt(seat.local);
-        let returns = tries && orders.course == Course::Run && !orders.settled;
-        if returns {
-            let since_ns = self.plan.board.clock.now_ns();
-            let new = Away { since_ns, attempts: 0, unproved: None, damaged: false };
-            self.state.borrow_mut().away.entry(seat.local).or_insert(new).unproved = None;
-        } else {
+        let returns = self.may_return(seat);
+        if !returns {
             self.leave(seat.range());
+        }
+        let since_ns = self.plan.board.clock.now_ns();
+        let state = &mut *self.state.borrow_mut();
+        state.cohorts[usize::from(seat.cohort)].returns.first_end_ns.get_or_insert(since_ns);
+        if returns {
+            let away = state.away.entry(seat.local).or_insert(Away::since(since_ns));
+            away.unproved = None;
+            if std::mem::take(&mut away.is_new) {
+                away.since_ns = since_ns;
+            }
         }
         returns
     }
@@ -280,8 +278,16 @@ impl Shard {
         self.leave(seat.range());
     }
 
+    /// Whether a client without connection shall get one, if only to fail in the attempt.
+    pub(super) fn may_return(&self, seat: &Seat) -> bool {
+        let policy = self.plan.groups[usize::from(seat.group)].reconnect;
+        let orders = self.orders.get();
+        let tries = policy != Reconnect::None || self.climate.has_doomed_attempt(seat.local);
+        tries && orders.course == Course::Run && !orders.settled
+    }
+
     /// Counts an attempt to connect again; how many there were before it since everything was last well.
-    fn attempt(&self, seat: &Seat) -> u32 {
+    pub(super) fn attempt(&self, seat: &Seat) -> u32 {
         let mut state = self.state.borrow_mut();
         let Some(away) = state.away.get_mut(&seat.local) else { return 0 };
         away.attempts += 1;

@@ -118,7 +118,7 @@ impl Failure {
         matches!(self.reason, Reason::NoFile | Reason::NoPort | Reason::SelfConnect)
     }
 
-    /// Whether a fault of ours is to blame.
+    /// Whether a fault of ours ended it, so that it says nothing about the server.
     #[must_use]
     pub fn is_injected(self) -> bool {
         self.reason == Reason::Injected

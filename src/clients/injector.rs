@@ -252,8 +252,13 @@ impl Shard {
         });
     }
 
+    /// Whether what happens to a client's present connection is brought about by a fault of ours: it is held, or what was
+    /// held has not begun to arrive.
+    pub(super) fn is_our_doing(&self, seat: usize) -> bool {
+        self.climate.blocked_by(seat).is_some() || self.let_go.borrow().iter().any(|one| one.seat == seat)
+    }
+
     /// A client takes its connection for dead. While a fault of ours holds it, it is kept aside until that is over.
-    #[allow(dead_code, reason = "keepalive will use it")]
     pub(super) fn abandon(&self, live: Box<Live>) {
         let seat = live.seat().local;
         match self.climate.blocked_by(seat) {

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::errand::{Errand, Thinking};
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
+use super::keepalive::{Beat, PAYLOAD, Pulse};
 use super::receive::Arrival;
 use super::seats::Seat;
 use super::shard::{Course, Shard};
@@ -41,7 +42,7 @@ const PARTING: u64 = 1 << 60;
 pub(super) enum Ended {
     /// As ordered.
     ByPlan,
-    /// By a fault of ours, which has been booked.
+    /// It was taken away, by a fault of ours or because it is dead; who did it has booked it.
     Cut,
     /// It is at the point that a fault of ours has chosen.
     Doomed(Doom),
@@ -80,6 +81,8 @@ pub(super) struct Live {
     answer: Answer,
     /// The server sends pongs that nobody asked for, so that none of them answers anything.
     chatty: bool,
+    /// Its own pings, where its group sends any.
+    pulse: Option<Box<Pulse>>,
     /// Something was handed to the socket and not flushed.
     dirty: bool,
     closing: bool,
@@ -100,6 +103,8 @@ impl Live {
     pub(super) fn new(shard: &Shard, seat: Seat, life: u32, socket: Socket) -> Self {
         // Operation ids are never used twice in a run, not even by the next life of the same subscription.
         let first_id = u64::from(life) * shard.subscriptions + u64::from(seat.first_global) + 1;
+        let keepalive = shard.plan.groups[usize::from(seat.group)].keepalive;
+        let pulse = keepalive.map(|policy| Box::new(Pulse::new(policy, shard.plan.board.clock.now_ns())));
         Self {
             seat,
             socket,
@@ -111,6 +116,7 @@ impl Live {
             replies: Vec::new(),
             answer: Answer::None,
             chatty: false,
+            pulse,
             dirty: false,
             closing: false,
             closed_by_server: false,
@@ -149,6 +155,12 @@ impl Live {
     /// The TCP socket underneath.
     pub(super) fn tcp(&self) -> &TcpStream {
         self.socket.get_ref().tcp()
+    }
+
+    /// Looks at its pulse, if it has one and neither side has said goodbye.
+    pub(super) fn beat(&mut self, now_ns: u64) -> Beat {
+        let is_open = self.is_open();
+        self.pulse.as_mut().filter(|_| is_open).map_or(Beat::Rest, |pulse| pulse.beat(now_ns))
     }
 
     /// Gives the socket away.
@@ -213,6 +225,9 @@ impl Live {
             // One clock read per readiness batch: reading it costs more than recording a latency.
             if now_ns == 0 {
                 now_ns = shard.plan.board.clock.now_ns();
+                if let Some(pulse) = &mut self.pulse {
+                    pulse.heard(now_ns);
+                }
             }
             self.on_message(shard, message, now_ns);
         }
@@ -357,11 +372,16 @@ impl Live {
             }
         }
         !self.replies.is_empty()
+            || (course == Course::Run && self.owes_ping())
             || (course == Course::Run && self.has_errand_to_say())
             || (course == Course::Run && self.asked < self.seat.subs && self.has_thought(shard, cx))
             || (course >= Course::Unsubscribe && self.unasked < self.asked)
             || (course == Course::Unsubscribe && self.answer == Answer::Owed)
             || course >= Course::Close
+    }
+
+    fn owes_ping(&self) -> bool {
+        self.pulse.as_ref().is_some_and(|pulse| pulse.is_owed())
     }
 
     fn next_write(&mut self, shard: &Shard) -> Message {
@@ -370,6 +390,9 @@ impl Live {
         let mut text = String::new();
         if let Some(reply) = self.replies.pop() {
             text = reply;
+        } else if let Some(pulse) = self.pulse.as_mut().filter(|p| course == Course::Run && p.is_owed()) {
+            dialect.ping(PAYLOAD, &mut text);
+            pulse.sent();
         } else if course == Course::Run && self.has_errand_to_say() {
             self.say_errand(shard, &mut text);
         } else if course == Course::Run {
@@ -465,13 +488,17 @@ impl Live {
     }
 
     fn on_pong(&mut self, shard: &Shard, payload: Option<&str>, now_ns: u64) {
+        let question = self.question();
+        if self.pulse.as_mut().is_some_and(|pulse| pulse.takes(payload, &question)) {
+            return;
+        }
         if self.answer != Answer::Awaited {
             self.chatty = true;
             return;
         }
         // Pongs need not repeat what they answer. From a server that sends them unasked, one that does not proves
         // nothing, and the answer is still waited for.
-        if self.chatty && payload != Some(self.question().as_str()) {
+        if self.chatty && payload != Some(question.as_str()) {
             return;
         }
         self.forgo_answer(shard);

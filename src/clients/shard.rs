@@ -105,7 +105,8 @@ pub struct ShardPlan {
 /// plan once, by its first life, so that clients which come back do not stand in for others that are still to come.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
-    /// First attempts that have ended, well or badly.
+    /// First attempts that have ended, well or badly. One that a fault of ours ended counts when its client gets its first
+    /// connection, or has had as long for it as a handshake may take.
     pub resolved: u64,
     /// Attempts that failed, and established connections that ended unexpectedly.
     pub failed: u64,
@@ -305,6 +306,8 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.note_lag(due.elapsed());
         shard.expire_unconfirmed();
         shard.expire_answers();
+        shard.expire_newcomers();
+        shard.keep_alive();
         shard.follow_up();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
             shard.count_outstanding();
@@ -331,7 +334,7 @@ async fn canary(shard: Rc<Shard>) {
 }
 
 impl Shard {
-    fn new(plan: ShardPlan, ledger: ShardLedger) -> Self {
+    pub(super) fn new(plan: ShardPlan, ledger: ShardLedger) -> Self {
         let seats = seats(&plan.groups, &plan.schedule, plan.index, plan.shards);
         let cohorts = 2 * plan.groups.len();
         let subs = subscriptions(&plan).into_iter().map(|(channel, cohort)| Sub::new(channel, cohort));
@@ -341,6 +344,7 @@ impl Shard {
             latency: LatencySet::new(cohorts, plan.phases),
             subs: subs.collect(),
             away: BTreeMap::new(),
+            newcomers: BTreeMap::new(),
             receipts: 0,
             satisfied: 0,
             settled: 0,
@@ -424,8 +428,8 @@ impl Shard {
         for live in self.lives.borrow_mut().iter_mut().flatten().filter(|_| self.course() < Course::Close) {
             if live.forgo_answer(self) {
                 let failure = Failure::new(Stage::Unsubscribe, Reason::Timeout);
-                let cohort = usize::from(live.seat().cohort);
-                self.state.borrow_mut().cohorts[cohort].failures.add(failure, "");
+                let cohort = &mut self.state.borrow_mut().cohorts[usize::from(live.seat().cohort)];
+                cohort.failures.add(failure, "");
             }
         }
     }

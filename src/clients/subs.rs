@@ -79,6 +79,15 @@ pub(super) struct Away {
     pub unproved: Option<u32>,
     /// One of them was not proved and never will be.
     pub damaged: bool,
+    /// It has never been connected: a fault of ours ended its first attempt. There is nothing that it comes back to.
+    pub is_new: bool,
+}
+
+impl Away {
+    /// Its connection ended at this moment.
+    pub(super) fn since(since_ns: u64) -> Self {
+        Self { since_ns, attempts: 0, unproved: None, damaged: false, is_new: false }
+    }
 }
 
 /// Everything that a shard's tasks share and change.
@@ -90,6 +99,8 @@ pub(super) struct State {
     pub subs: Vec<Sub>,
     /// Clients on their way back, by seat. A map, because what an idle connection keeps counts 10,000 times.
     pub away: BTreeMap<usize, Away>,
+    /// Clients that set-up still waits for although their first attempt is over, and until when (ns on the run's axis).
+    pub newcomers: BTreeMap<usize, u64>,
     pub receipts: u64,
     /// Owed events received intact.
     pub satisfied: u64,
@@ -104,7 +115,8 @@ pub(super) struct State {
 }
 
 impl State {
-    fn settle(&mut self, index: usize) {
+    /// The outcome of its first life is known, or is waited for no longer.
+    pub(super) fn settle(&mut self, index: usize) {
         let sub = &mut self.subs[index];
         self.settled += u64::from(!sub.settled);
         sub.settled = true;
@@ -310,10 +322,11 @@ impl Shard {
         *barriers_noted = true;
     }
 
-    /// A client that had been away is connected; `subs` are its subscriptions.
+    /// A client that had been away, or was kept away from the begin, is connected; `subs` are its subscriptions.
     pub(super) fn reconnected(&self, seat: &Seat) {
         let state = &mut *self.state.borrow_mut();
-        state.cohorts[usize::from(seat.cohort)].reconnected += 1;
+        let is_new = state.away.get(&seat.local).is_some_and(|away| away.is_new);
+        state.cohorts[usize::from(seat.cohort)].reconnected += u64::from(!is_new);
         let asks = |index: &u32| state.subs[*index as usize].state == SubState::Idle;
         let unproved = seat.range().filter(asks).count() as u32;
         if let Some(away) = state.away.get_mut(&seat.local) {
@@ -338,12 +351,13 @@ impl Shard {
     /// Takes a client off the list once nothing of it is open any more.
     fn is_back(&self, state: &mut State, seat: &Seat) {
         let Some(away) = state.away.get(&seat.local).filter(|away| away.unproved == Some(0)) else { return };
-        let Away { since_ns, damaged, .. } = *away;
+        let Away { since_ns, damaged, is_new, .. } = *away;
         state.away.remove(&seat.local);
-        if !damaged {
+        if !damaged && !is_new {
             let cohort = usize::from(seat.cohort);
-            state.cohorts[cohort].recovered += 1;
             let now_ns = self.plan.board.clock.now_ns();
+            state.cohorts[cohort].recovered += 1;
+            state.cohorts[cohort].returns.recovered.add(now_ns);
             state.latency.reconnect[cohort].record_ns(now_ns.saturating_sub(since_ns));
         }
     }

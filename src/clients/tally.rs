@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use super::failure::Failure;
+use super::returns::ReturnTally;
 
 /// Failures by name, each with the first text that came with it.
 #[derive(Debug, Clone, Default)]
@@ -88,8 +89,13 @@ pub struct GroupTally {
     pub reconnected: u64,
     /// Of those, the ones whose subscriptions were all proved again.
     pub recovered: u64,
+    /// How clients came back.
+    pub returns: ReturnTally,
     /// First attempts given up because the run was stopped.
     pub cancelled: u64,
+    /// Clients of which a fault of ours has ended every attempt so far: the first, and all that followed. Nothing can be
+    /// said of how the server takes them.
+    pub aborted_by_plan: u64,
     /// Subscriptions asked for.
     pub requested: u64,
     /// Subscriptions proved at least once.
@@ -141,7 +147,9 @@ impl AddAssign<&Self> for GroupTally {
         self.cut += other.cut;
         self.reconnected += other.reconnected;
         self.recovered += other.recovered;
+        self.returns += &other.returns;
         self.cancelled += other.cancelled;
+        self.aborted_by_plan += other.aborted_by_plan;
         self.requested += other.requested;
         self.confirmed += other.confirmed;
         self.probes_delivered += other.probes_delivered;

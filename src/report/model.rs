@@ -223,8 +223,11 @@ pub struct Connections {
     pub attempted: u64,
     /// Got as far as `connection_ack`.
     pub established: u64,
-    /// `established / attempted`.
+    /// `established / (attempted - aborted_by_plan)`.
     pub established_ratio: Option<f64>,
+    /// Of those started, the ones of which a fault of ours ended every attempt to connect.
+    #[serde(default)]
+    pub aborted_by_plan: u64,
     /// Most open at one moment; known of the whole run only.
     pub peak_open: Option<u64>,
     /// Most between the start of TCP connect and `connection_ack` at one moment; known of the whole run only.

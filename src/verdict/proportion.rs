@@ -80,8 +80,16 @@ impl Proportion {
         let (part, whole) = names(quantity)?;
         let section = quantity.term.keys.first()?.as_str();
         let count = |key: &str| lookup::sibling(report, &quantity.term, &[section, key]);
-        let (part, whole) = (count(part)?, count(whole)?);
-        (part <= whole).then(|| Self { part, whole, clusters: clusters(&quantity.term, report, whole) })
+        let (part, mut whole) = (count(part)?, count(whole)?);
+        if quantity.over.is_none() {
+            // What we kept from connecting ourselves shows nothing of the server; so says `established_ratio`, too.
+            whole -= count("aborted_by_plan").unwrap_or(0.0);
+        }
+        (whole > 0.0 && part <= whole).then(|| Self {
+            part,
+            whole,
+            clusters: clusters(&quantity.term, report, whole),
+        })
     }
 
     /// Connections that came back, of those that ended for whatever reason.

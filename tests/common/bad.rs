@@ -74,6 +74,8 @@ pub(crate) enum Manner {
     Unanswering(u64),
     /// Does not answer pings.
     NeverPongs,
+    /// Answers a ping so much later, and reads nothing until then.
+    PongsLate(Duration),
     /// Delivers after the unsubscribe as before it.
     KeepsDelivering,
     /// Both.
@@ -177,6 +179,11 @@ impl Server {
     /// The highest epoch of any event that has arrived.
     pub(crate) fn epoch(&self) -> u64 {
         self.hub.epoch.load(Relaxed)
+    }
+
+    /// Pings that have arrived, and pongs said in answer to them.
+    pub(crate) fn pings_and_pongs(&self) -> (u64, u64) {
+        (self.hub.pings.load(Relaxed), self.hub.pongs.load(Relaxed))
     }
 
     /// Subscriptions whose operation id another one had had before.

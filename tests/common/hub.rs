@@ -37,6 +37,9 @@ pub(crate) struct Hub {
     /// Operation ids of subscriptions so far, and how often one came again.
     ids: Mutex<HashSet<String>>,
     pub(crate) reused_ids: AtomicU64,
+    /// Pings read, and pongs said in answer.
+    pub(crate) pings: AtomicU64,
+    pub(crate) pongs: AtomicU64,
     connections: AtomicU64,
     delivered: AtomicU64,
     /// Deliveries of events, wanted or done.
@@ -254,11 +257,20 @@ impl Session {
         let id = message["id"].as_str().unwrap_or_default();
         let query = message["payload"]["query"].as_str().unwrap_or_default();
         let variables = &message["payload"]["variables"];
+        if message["type"] == "ping" {
+            self.hub.pings.fetch_add(1, Relaxed);
+        }
         match message["type"].as_str() {
             Some("connection_init") => return self.init(socket).await,
             Some("ping") if matches!(self.manner, Manner::NeverPongs | Manner::DeafToTheEnd) => {}
             Some("complete") if self.manner.is_deaf() => {}
-            Some("ping") => say(socket, &json!({ "type": "pong" })).await?,
+            Some("ping") => {
+                if let Manner::PongsLate(by) = self.manner {
+                    tokio::time::sleep(by).await;
+                }
+                self.hub.pongs.fetch_add(1, Relaxed);
+                say(socket, &json!({ "type": "pong" })).await?;
+            }
             Some("complete") => self.hub.unsubscribe(self.connection, Some(id)),
             Some("subscribe") if query.trim_start().starts_with("mutation") => {
                 let fate = self.take(&variables["p"]);

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -32,6 +33,8 @@ struct Seen {
     /// Newcomers that will be turned away.
     refusing: AtomicI64,
     refused: AtomicU64,
+    /// Of the connections numbered so, in the order they were made, nothing comes back to the client any more.
+    silent: Mutex<Range<u64>>,
 }
 
 /// A running relay.
@@ -67,6 +70,12 @@ impl Relay {
     /// Resets the next `n` connections as soon as they are made.
     pub(crate) fn refuse(&self, n: i64) {
         self.seen.refusing.store(n, Relaxed);
+    }
+
+    /// From now on nothing comes back over the connections numbered so in the order they were made, from 0; what clients
+    /// send still arrives.
+    pub(crate) fn silence(&self, connections: Range<u64>) {
+        *self.seen.silent.lock().unwrap_or_else(PoisonError::into_inner) = connections;
     }
 
     /// Connections that were turned away.
@@ -111,14 +120,18 @@ async fn accept(listener: TcpListener, server: SocketAddr, seen: Arc<Seen>) {
             socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("an open socket");
             continue;
         }
-        seen.accepted.fetch_add(1, Relaxed);
+        let number = seen.accepted.fetch_add(1, Relaxed);
         let seen = Arc::clone(&seen);
         connections.spawn_local(async move {
             let server = TcpStream::connect(server).await.expect("the server listens");
             let ((from_client, to_client), (from_server, to_server)) =
                 (client.into_split(), server.into_split());
             let reset = Cell::new(false);
-            tokio::join!(up(from_client, to_server, &seen, &reset), down(from_server, to_client, &reset));
+            let is_silent = || seen.silent.lock().unwrap_or_else(PoisonError::into_inner).contains(&number);
+            tokio::join!(
+                up(from_client, to_server, &seen, &reset),
+                down(from_server, to_client, &reset, is_silent)
+            );
         });
     }
 }
@@ -144,9 +157,17 @@ async fn up(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, seen: &Seen, reset:
     let _ = to.shutdown().await;
 }
 
-async fn down(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, reset: &Cell<bool>) {
+async fn down(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    reset: &Cell<bool>,
+    is_silent: impl Fn() -> bool,
+) {
     let mut buffer = [0; 4096];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        if is_silent() {
+            continue;
+        }
         if let Err(error) = to.write_all(&buffer[..n]).await {
             reset.set(error.kind() == std::io::ErrorKind::ConnectionReset);
             return;

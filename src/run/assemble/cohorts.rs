@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::clients::{connections, recovered_ratio, subscriptions};
+use super::errors::{Deeds, errors};
+use super::returns::returns;
 use crate::clients::fleet::FleetResult;
 use crate::inject::{Act, cohort};
 use crate::ledger::{Counts, Totals};
@@ -58,10 +60,20 @@ impl Selection {
         let tallies = || self.cohorts.iter().map(|cohort| &fleet.groups[*cohort]);
         let reconnect = fleet.latency.reconnects(|cohort| self.cohorts.contains(&cohort)).latency();
         let connections = connections(self.planned, tallies(), None);
+        let subscriptions = subscriptions(plan, tallies(), None, &fleet.board);
+        let deeds = Deeds {
+            connections: Some(&connections),
+            subscriptions: Some(&subscriptions),
+            ..Deeds::default()
+        };
+        let (reconnects, breaker) = returns(tallies());
         Slice {
             recovered_ratio: recovered_ratio(&connections),
+            errors: errors(deeds, tallies()),
+            reconnects,
+            breaker,
             connections,
-            subscriptions: subscriptions(plan, tallies(), None, &fleet.board),
+            subscriptions,
             ledger: self.ledger(plan, totals, 0..plan.phases.len()),
             latency: Latencies { reconnect, ..self.deliveries(&fleet.latency, |_| true) },
             ..Slice::default()

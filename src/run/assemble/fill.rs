@@ -1,20 +1,17 @@
 //! The whole report of one round, section by section.
 
-use super::clients::{connections, link_connections, prober, share, subscriptions};
+use super::clients::{connections, link_connections, prober, subscriptions};
 use super::cohorts::{self, Selection, deliveries, ledger, selections};
+use super::errors::{Deeds, errors};
 use super::facts::Facts;
 use super::faults::faults;
 use super::generator::generator;
 use super::publishing::{due, published};
-use crate::clients::failure::{Failure, Reason, Stage};
-use crate::clients::publisher::{LinkTally, PublishTally};
-use crate::clients::tally::GroupTally;
+use super::returns::returns;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
 use crate::metrics::LatencySet;
-use crate::report::model::{
-    Errors, Example, Latencies, PhaseReport, Report, Setup, Slice, WaveMemory, Waves,
-};
+use crate::report::model::{Example, Latencies, PhaseReport, Report, Setup, Slice, WaveMemory, Waves};
 use crate::run::round::Round;
 use crate::scenarios::plan::Plan;
 
@@ -35,7 +32,15 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.subscriptions.barriers.complete = barriers_complete;
     let due = due(plan, &phases);
     report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
-    report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
+    let deeds = Deeds {
+        connections: Some(&report.connections),
+        subscriptions: Some(&report.subscriptions),
+        published: Some(&report.published),
+        links: &fleet.publisher.links,
+        publishes: &fleet.publisher.groups,
+    };
+    report.errors = errors(deeds, fleet.groups.iter());
+    (report.reconnects, report.breaker) = returns(fleet.groups.iter());
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
     report.latency = latencies(&fleet.latency, &fleet.publisher.latency);
@@ -60,9 +65,17 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.groups =
         selections.iter().map(|one| (one.name.clone(), one.slice(plan, &fleet, &totals))).collect();
     for (index, group) in plan.publishers.iter().enumerate() {
+        let published = published(fleet.publisher.groups[index].iter().zip(due[index].iter().copied()));
+        let deeds = Deeds {
+            published: Some(&published),
+            links: &fleet.publisher.links[index..=index],
+            publishes: &fleet.publisher.groups[index..=index],
+            ..Deeds::default()
+        };
         let slice = Slice {
+            errors: errors(deeds, std::iter::empty()),
             connections: link_connections(group.connections.into(), &fleet.publisher.links[index]),
-            published: published(fleet.publisher.groups[index].iter().zip(due[index].iter().copied())),
+            published,
             ..Slice::default()
         };
         report.groups.insert(group.name.clone(), slice);
@@ -80,42 +93,6 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         .collect();
     fill_timeline(report, &totals);
     sums(&totals.all(), totals.receipts(), obligations)
-}
-
-/// Failed operations and unexpected drops among established connections; failed connects are in
-/// `established_ratio` alone, failed reconnects among the failures by name. What a fault of ours did is no error.
-pub(super) fn errors(
-    report: &Report,
-    groups: &[GroupTally],
-    links: &[LinkTally],
-    published: &[Vec<PublishTally>],
-) -> Errors {
-    let all = || groups.iter().map(|g| &g.failures).chain(links.iter().map(|l| &l.failures));
-    let count = |keep: &dyn Fn(Failure) -> bool| -> u64 {
-        all().map(|f| f.count(|failure| !failure.is_injected() && keep(failure))).sum()
-    };
-    let by_plan: u64 = published.iter().flatten().map(|t| t.unknown_by_plan).sum();
-    let unknown = report.published.unknown.saturating_sub(by_plan);
-    let timed_out: u64 = published.iter().flatten().map(|t| t.timed_out).sum();
-    let refused = count(&|f| f.stage == Stage::Confirm || is_ended_operation(f));
-    let in_next: u64 = groups.iter().map(|g| g.errors_in_next).sum();
-    let failed = report.published.failed + unknown + refused + in_next;
-    let drops = report.connections.dropped_unexpectedly + links.iter().map(|l| l.lost).sum::<u64>();
-    let of = report.published.sent + report.subscriptions.requested + report.connections.established;
-    Errors {
-        ratio: share(failed + drops, of),
-        timeout: count(&|f| f.reason == Reason::Timeout),
-        // A publish that timed out is among the failures by name already.
-        unexpected: count(&|_| true) + in_next + unknown - timed_out,
-        // A cause without a name is worth looking for wherever it shows.
-        unexplained: count(&Failure::is_unexplained)
-            + groups.iter().map(|g| g.reconnect_failures.count(Failure::is_unexplained)).sum::<u64>(),
-    }
-}
-
-/// A subscription that the server ended although its connection lives.
-fn is_ended_operation(failure: Failure) -> bool {
-    failure.stage == Stage::Open && matches!(failure.reason, Reason::Error | Reason::Complete)
 }
 
 /// Largest / smallest growth per subscription among waves 2 and later.

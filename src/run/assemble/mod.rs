@@ -4,11 +4,13 @@
 
 mod clients;
 mod cohorts;
+mod errors;
 mod facts;
 mod faults;
 mod fill;
 mod generator;
 mod publishing;
+mod returns;
 #[cfg(test)]
 mod tests;
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::clients::{connections, recovered_ratio};
 use super::cohorts::{Selection, ledger, selections};
+use super::errors::{Deeds, errors};
 use super::facts::Facts;
 use super::faults::faults;
-use super::fill::errors;
+use super::returns::returns;
 use crate::clients::board::Board;
 use crate::clients::failure::{Failure, Reason, Stage};
 use crate::clients::fleet::FleetResult;
@@ -20,7 +21,7 @@ use crate::ledger::{
     SubscriptionShape, Token, Totals,
 };
 use crate::metrics::LatencySet;
-use crate::report::model::{Connections, Errors, FaultReport, Ledger, Published, Report, Slice};
+use crate::report::model::{Breaker, Connections, Errors, FaultReport, Ledger, Published, Reconnects, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
 use crate::scenarios::target::Contract;
@@ -123,16 +124,14 @@ fn recovered_of_all_that_ended() {
 #[test]
 fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     let refused = Failure::new(Stage::Tcp, Reason::Refused);
-    let report = Report {
-        published: Published { sent: 90, ..Published::default() },
-        connections: Connections { established: 10, dropped_by_plan: 5, ..Connections::default() },
-        ..Report::default()
-    };
+    let published = Published { sent: 90, ..Published::default() };
+    let stated = Connections { established: 10, dropped_by_plan: 5, ..Connections::default() };
+    let deeds = Deeds { published: Some(&published), connections: Some(&stated), ..Deeds::default() };
     let mut cut = GroupTally { cut: 5, dropped_by_plan: 5, ..GroupTally::default() };
     for failure in [refused, Failure::new(Stage::Init, Reason::Timeout)] {
         cut.reconnect_failures.add(failure, "");
     }
-    let of = |groups: &[GroupTally]| errors(&report, groups, &[], &[]);
+    let of = |groups: &[GroupTally]| errors(deeds, groups.iter());
     let none = Errors { ratio: Some(0.0), ..Errors::default() };
     assert_eq!(of(&[cut.clone()]), none);
     assert_eq!(
@@ -143,7 +142,76 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     assert_eq!(of(&[cut.clone()]), Errors { unexplained: 1, ..none });
     cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
     let first = Errors { ratio: Some(0.01), timeout: 1, unexpected: 1, unexplained: 1 };
-    assert_eq!(of(&[cut]), first);
+    assert_eq!(of(&[cut.clone()]), first);
+    // It was on a connection that we held.
+    assert_eq!(of(&[cut]), Errors { unexpected: 0, ..first });
+}
+
+#[test]
+fn who_was_kept_from_connecting_by_us_is_no_failure_of_the_server() {
+    let of = |attempted, aborted_by_plan, established| {
+        let tally = GroupTally { attempted, aborted_by_plan, established, ..GroupTally::default() };
+        connections(10, [&tally].into_iter(), None)
+    };
+    assert_eq!(of(10, 0, 9).established_ratio, Some(0.9));
+    assert_eq!(of(10, 4, 6).established_ratio, Some(1.0));
+    assert_eq!(of(10, 4, 3).established_ratio, Some(0.5));
+    assert_eq!(of(10, 10, 0).established_ratio, None);
+    assert_eq!((of(10, 4, 6).attempted, of(10, 4, 6).aborted_by_plan), (10, 4));
+}
+
+/// Four connections end at 1.005 s and later; attempts and returns at these times, in ms.
+fn returning(attempts: &[u64], recovered: &[u64]) -> GroupTally {
+    let mut tally = GroupTally { cut: 3, dropped_unexpectedly: 1, ..GroupTally::default() };
+    tally.recovered = recovered.len() as u64;
+    tally.returns.first_end_ns = Some(1_005_000_000);
+    attempts.iter().for_each(|ms| tally.returns.attempts.add(ms * 1_000_000));
+    recovered.iter().for_each(|ms| tally.returns.recovered.add(ms * 1_000_000));
+    tally
+}
+
+#[test]
+fn how_fast_and_at_what_price_everybody_came_back() {
+    let attempts = [1_010, 1_010, 1_020, 1_095, 1_110, 1_400, 1_500, 1_500];
+    let mut tally = returning(&attempts, &[1_025, 1_099, 1_403, 1_512]);
+    tally.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Refused), "");
+    tally.returns.aborted_by_plan = 3;
+    tally.returns.budget_waits = 2;
+    (tally.returns.opened, tally.returns.closed) = (4, 3);
+    (tally.returns.half_open_attempts, tally.returns.open_at_end) = (5, 1);
+    let (reconnects, breaker) = returns([&tally].into_iter());
+    let expected = Reconnects {
+        ended: 4,
+        attempts: 8,
+        failed: 4,
+        aborted_by_plan: 3,
+        budget_waits: 2,
+        amplification: Some(2.0),
+        // The first lies in the bucket of 1.01 s, the fifth ten buckets later.
+        peak_per_100ms: 4,
+        restored_50_s: Some(0.095),
+        restored_95_s: Some(0.515),
+        restored_100_s: Some(0.515),
+    };
+    assert_eq!(reconnects, expected);
+    let expected = Breaker { opened: 4, closed: 3, half_open_attempts: 5, open_at_end: 1 };
+    assert_eq!(breaker, expected);
+}
+
+#[test]
+fn what_was_never_restored_is_not_stated() {
+    let restored = |tallies: &[GroupTally]| {
+        let (r, _) = returns(tallies.iter());
+        (r.amplification, r.restored_50_s, r.restored_95_s, r.restored_100_s)
+    };
+    assert_eq!(restored(&[GroupTally::default()]), (None, None, None, None), "none ended");
+    assert_eq!(restored(&[returning(&[], &[1_101])]), (Some(0.0), None, None, None));
+    assert_eq!(restored(&[returning(&[], &[1_101, 1_201])]), (Some(0.0), Some(0.205), None, None));
+    // Of forty, two are missing: 95 %.
+    let many: Vec<_> = (0..10)
+        .map(|n| returning(&[], if n < 8 { &[1_101, 1_101, 1_201, 1_301] } else { &[1_101, 1_101, 1_201] }))
+        .collect();
+    assert_eq!(restored(&many), (Some(0.0), Some(0.105), Some(0.305), None));
 }
 
 #[test]
@@ -225,6 +293,11 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
         }
     }
     groups[1].cut = 2;
+    groups[1].returns = returning(&[1_010, 1_010, 1_500], &[1_520]).returns;
+    groups[1].returns.opened = 1;
+    groups[1].failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+    groups[2].failures.add(Failure::new(Stage::Confirm, Reason::Error), "");
+    groups[2].errors_in_next = 1;
     groups[1].reconnected = 2;
     groups[1].recovered = 1;
     latency.reconnect[1].record_us(30_000);
@@ -270,6 +343,15 @@ fn cohorts_add_up_to_groups_victims_and_bystanders() {
     assert_eq!(figures(slice("far")), ((3, 3, 0), 6, 6, 6, None));
     assert_eq!(figures(slice("victims")), ((2, 2, 2), 2, 2, 2, Some(0.5)));
     assert_eq!(figures(slice("bystanders")), ((5, 5, 0), 10, 10, 10, None));
+    let errors = |name| {
+        let Slice { errors: Errors { timeout, unexpected, .. }, .. } = slice(name);
+        (timeout, unexpected)
+    };
+    assert_eq!(["near", "far", "victims", "bystanders"].map(errors), [(1, 1), (0, 2), (1, 1), (0, 2)]);
+    assert_eq!(slice("near").errors.ratio, Some(1.0 / 4.0), "of four connections");
+    let coming_back = |name| (slice(name).reconnects.attempts, slice(name).breaker.opened);
+    assert_eq!(["near", "far", "victims", "bystanders"].map(coming_back), [(3, 1), (0, 0), (3, 1), (0, 0)]);
+    assert_eq!(slice("victims").reconnects.restored_50_s, Some(0.525));
     assert_eq!(slice("victims").latency.reconnect.map(|l| l.count), Some(1));
     assert_eq!(slice("bystanders").latency.reconnect, None);
 }
