@@ -296,8 +296,11 @@ impl Shard {
             state.settle(index);
             state.subs[index].state = SubState::Failed;
             state.leave(index);
-            let failures = &mut state.cohorts[usize::from(cohort)].failures;
-            failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+            // On a link that we hold nothing can prove it.
+            if !self.is_our_doing(self.seat_of_sub(index).local) {
+                let failures = &mut state.cohorts[usize::from(cohort)].failures;
+                failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+            }
             self.step_back(state, index, false);
         }
     }
@@ -335,12 +338,16 @@ impl Shard {
         self.is_back(state, seat);
     }
 
+    fn seat_of_sub(&self, index: usize) -> &Seat {
+        &self.seats[self.seats.partition_point(|s| s.first_sub as usize <= index) - 1]
+    }
+
     /// One subscription fewer is between its client and being back.
     fn step_back(&self, state: &mut State, index: usize, proved: bool) {
         if state.away.is_empty() {
             return;
         }
-        let seat = &self.seats[self.seats.partition_point(|s| s.first_sub as usize <= index) - 1];
+        let seat = self.seat_of_sub(index);
         let Some(away) = state.away.get_mut(&seat.local) else { return };
         let Some(unproved) = &mut away.unproved else { return };
         *unproved -= 1;

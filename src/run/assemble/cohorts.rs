@@ -69,7 +69,7 @@ impl Selection {
         let (reconnects, breaker) = returns(tallies());
         Slice {
             recovered_ratio: recovered_ratio(&connections),
-            errors: errors(deeds, tallies()),
+            errors: errors(deeds, &tallies().collect::<Vec<_>>()),
             reconnects,
             breaker,
             connections,

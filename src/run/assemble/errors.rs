@@ -20,13 +20,13 @@ pub(super) struct Deeds<'a> {
 
 /// Failed operations and unexpected drops among established connections; failed connects are in
 /// `established_ratio` alone, failed reconnects among the failures by name. What a fault of ours did is no error.
-pub(super) fn errors<'a>(deeds: Deeds<'_>, groups: impl Iterator<Item = &'a GroupTally> + Clone) -> Errors {
+pub(super) fn errors(deeds: Deeds<'_>, groups: &[&GroupTally]) -> Errors {
     let Deeds { connections, subscriptions, published, links, publishes } = deeds;
-    let all = || groups.clone().map(|g| &g.failures).chain(links.iter().map(|l| &l.failures));
+    let all = || groups.iter().map(|g| &g.failures).chain(links.iter().map(|l| &l.failures));
     let count = |keep: &dyn Fn(Failure) -> bool| -> u64 {
         all().map(|f| f.count(|failure| !failure.is_injected() && keep(failure))).sum()
     };
-    let each = |of: fn(&GroupTally) -> u64| -> u64 { groups.clone().map(of).sum() };
+    let each = |of: fn(&GroupTally) -> u64| -> u64 { groups.iter().map(|g| of(g)).sum() };
     let timed_out: u64 = publishes.iter().flatten().map(|t| t.timed_out).sum();
     let refused = count(&|f| f.stage == Stage::Confirm || is_ended_operation(f));
     let in_next = each(|g| g.errors_in_next);

@@ -8,10 +8,13 @@ use super::faults::faults;
 use super::generator::generator;
 use super::publishing::{due, published};
 use super::returns::returns;
+use crate::clients::publisher::PublisherResult;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
 use crate::metrics::LatencySet;
-use crate::report::model::{Example, Latencies, PhaseReport, Report, Setup, Slice, WaveMemory, Waves};
+use crate::report::model::{
+    Example, Latencies, PhaseReport, Published, Report, Setup, Slice, WaveMemory, Waves,
+};
 use crate::run::round::Round;
 use crate::scenarios::plan::Plan;
 
@@ -39,7 +42,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         links: &fleet.publisher.links,
         publishes: &fleet.publisher.groups,
     };
-    report.errors = errors(deeds, fleet.groups.iter());
+    report.errors = errors(deeds, &fleet.groups.iter().collect::<Vec<_>>());
     (report.reconnects, report.breaker) = returns(fleet.groups.iter());
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
@@ -66,18 +69,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         selections.iter().map(|one| (one.name.clone(), one.slice(plan, &fleet, &totals))).collect();
     for (index, group) in plan.publishers.iter().enumerate() {
         let published = published(fleet.publisher.groups[index].iter().zip(due[index].iter().copied()));
-        let deeds = Deeds {
-            published: Some(&published),
-            links: &fleet.publisher.links[index..=index],
-            publishes: &fleet.publisher.groups[index..=index],
-            ..Deeds::default()
-        };
-        let slice = Slice {
-            errors: errors(deeds, std::iter::empty()),
-            connections: link_connections(group.connections.into(), &fleet.publisher.links[index]),
-            published,
-            ..Slice::default()
-        };
+        let slice = publishers(group.connections.into(), published, &fleet.publisher, index);
         report.groups.insert(group.name.clone(), slice);
     }
     report.groups.extend(prober(&fleet.publisher.links));
@@ -93,6 +85,22 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         .collect();
     fill_timeline(report, &totals);
     sums(&totals.all(), totals.receipts(), obligations)
+}
+
+/// The whole run as one group of publishers saw it.
+fn publishers(planned: u64, published: Published, publisher: &PublisherResult, index: usize) -> Slice {
+    let deeds = Deeds {
+        published: Some(&published),
+        links: &publisher.links[index..=index],
+        publishes: &publisher.groups[index..=index],
+        ..Deeds::default()
+    };
+    Slice {
+        errors: errors(deeds, &[]),
+        connections: link_connections(planned, &publisher.links[index]),
+        published,
+        ..Slice::default()
+    }
 }
 
 /// Largest / smallest growth per subscription among waves 2 and later.

@@ -131,7 +131,7 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     for failure in [refused, Failure::new(Stage::Init, Reason::Timeout)] {
         cut.reconnect_failures.add(failure, "");
     }
-    let of = |groups: &[GroupTally]| errors(deeds, groups.iter());
+    let of = |groups: &[GroupTally]| errors(deeds, &groups.iter().collect::<Vec<_>>());
     let none = Errors { ratio: Some(0.0), ..Errors::default() };
     assert_eq!(of(&[cut.clone()]), none);
     assert_eq!(
@@ -293,11 +293,6 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
         }
     }
     groups[1].cut = 2;
-    groups[1].returns = returning(&[1_010, 1_010, 1_500], &[1_520]).returns;
-    groups[1].returns.opened = 1;
-    groups[1].failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
-    groups[2].failures.add(Failure::new(Stage::Confirm, Reason::Error), "");
-    groups[2].errors_in_next = 1;
     groups[1].reconnected = 2;
     groups[1].recovered = 1;
     latency.reconnect[1].record_us(30_000);
@@ -343,6 +338,22 @@ fn cohorts_add_up_to_groups_victims_and_bystanders() {
     assert_eq!(figures(slice("far")), ((3, 3, 0), 6, 6, 6, None));
     assert_eq!(figures(slice("victims")), ((2, 2, 2), 2, 2, 2, Some(0.5)));
     assert_eq!(figures(slice("bystanders")), ((5, 5, 0), 10, 10, 10, None));
+    assert_eq!(slice("victims").latency.reconnect.map(|l| l.count), Some(1));
+    assert_eq!(slice("bystanders").latency.reconnect, None);
+}
+
+#[test]
+fn each_selection_has_errors_and_returns_of_its_own() {
+    let plan = faulty();
+    let (mut fleet, totals) = round(&plan);
+    let groups = &mut fleet.groups;
+    groups[1].returns = returning(&[1_010, 1_010, 1_500], &[1_520]).returns;
+    groups[1].returns.opened = 1;
+    groups[1].failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+    groups[2].failures.add(Failure::new(Stage::Confirm, Reason::Error), "");
+    groups[2].errors_in_next = 1;
+    let all = selections(&plan, &cuts());
+    let slice = |name| named(&all, name).slice(&plan, &fleet, &totals);
     let errors = |name| {
         let Slice { errors: Errors { timeout, unexpected, .. }, .. } = slice(name);
         (timeout, unexpected)
@@ -352,8 +363,6 @@ fn cohorts_add_up_to_groups_victims_and_bystanders() {
     let coming_back = |name| (slice(name).reconnects.attempts, slice(name).breaker.opened);
     assert_eq!(["near", "far", "victims", "bystanders"].map(coming_back), [(3, 1), (0, 0), (3, 1), (0, 0)]);
     assert_eq!(slice("victims").reconnects.restored_50_s, Some(0.525));
-    assert_eq!(slice("victims").latency.reconnect.map(|l| l.count), Some(1));
-    assert_eq!(slice("bystanders").latency.reconnect, None);
 }
 
 #[test]
