@@ -99,12 +99,7 @@ pub(crate) fn in_abort_if(metric: &str) -> Option<String> {
 /// Why a term of a condition cannot be judged yet.
 pub(crate) fn in_condition(term: &Term) -> Option<String> {
     let what = match (&term.subject, &term.when) {
-        (_, Some(When::Before(_) | When::During(_) | When::After(_))) => {
-            "this version cannot judge before, during or after a moment yet: use `in PHASE`".to_owned()
-        }
-        (_, Some(When::In(stage))) if STAGES.contains(&stage.as_str()) => {
-            format!("this version cannot judge within `{stage}` yet")
-        }
+        (_, Some(When::In(stage))) if STAGES.contains(&stage.as_str()) => return None,
         (Some(group), None) if !kept_per_group(&term.metric) => {
             format!("this version cannot tell `{}` of `{group}` alone yet", term.metric)
         }

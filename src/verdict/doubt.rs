@@ -100,8 +100,10 @@ fn is_proven(condition: &Condition, judged: &Judgement) -> bool {
     let Test::Compare { left: Quantity { term, over: None }, op, right, .. } = &condition.test else {
         return false;
     };
-    let only_rises =
-        term.dimension == Dimension::Count || term.keys.last().is_some_and(|key| key == "memory_peak_bytes");
+    // Breakers that are open may still close.
+    let counts =
+        term.dimension == Dimension::Count && term.keys.last().is_none_or(|key| key != "open_at_end");
+    let only_rises = counts || term.keys.last().is_some_and(|key| key == "memory_peak_bytes");
     let above = matches!(judged.observed, Some(Observed::Number(number)) if number > right.number);
     only_rises && above && matches!(op, Op::Less | Op::LessOrEqual | Op::Equal)
 }

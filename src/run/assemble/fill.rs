@@ -39,7 +39,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
     report.latency = latencies(&fleet.latency, &fleet.publisher.latency);
-    report.faults = faults(plan, schedule.acts(), &fleet.faults);
+    report.faults = faults(plan, schedule.acts(), &fleet.faults, &phases);
     generator(report, &fleet, busiest);
 
     let facts = Facts::new(plan, &fleet.board.streams, &phases, &fleet.publisher);

@@ -84,10 +84,11 @@ fn victims_and_bystanders_are_told_apart_where_there_are_faults() {
 fn what_was_planned_is_reported_whatever_was_applied() {
     let mut tally = FaultTally::default();
     tally.apply(1_000_000_000, 1_000_500_000);
-    let reports = faults(&faulty(), &cuts(), &[tally]);
+    let reports = faults(&faulty(), &cuts(), &[tally], &[(0, 1), (1, 2)]);
     let cut = FaultReport {
         kind: "terminate".to_owned(),
         layer: "connection".to_owned(),
+        parts: vec!["herd".to_owned()],
         planned: 2,
         applied: 1,
         not_applied: 1,
@@ -99,11 +100,33 @@ fn what_was_planned_is_reported_whatever_was_applied() {
     };
     // Nobody told what became of the second one: then it was not applied.
     let again = FaultReport { planned: 1, not_applied: 1, ..FaultReport::default() };
-    let again = FaultReport { kind: cut.kind.clone(), layer: cut.layer.clone(), ..again };
+    let again =
+        FaultReport { kind: cut.kind.clone(), layer: cut.layer.clone(), parts: cut.parts.clone(), ..again };
     assert_eq!(
         reports.into_iter().collect::<Vec<_>>(),
         [("cut".to_owned(), cut), ("again".to_owned(), again)]
     );
+}
+
+#[test]
+fn a_fault_acts_as_far_as_its_length_reaches() {
+    const SECOND: u64 = 1_000_000_000;
+    let plan = faulty();
+    let parts = |part, after, length: Option<u64>| {
+        let act = Act {
+            part,
+            after: Duration::from_secs(after),
+            length: length.map(Duration::from_secs),
+            ..cuts()[0]
+        };
+        let spans = [(0, 4 * SECOND), (5 * SECOND, 9 * SECOND)];
+        faults(&plan, &[act], &[], &spans)["cut"].parts.clone()
+    };
+    assert_eq!(parts(Part::Phase(0), 1, None), ["before"]);
+    assert_eq!(parts(Part::Phase(0), 1, Some(4)), ["before"], "it ends before the next phase begins");
+    assert_eq!(parts(Part::Phase(0), 2, Some(4)), ["before", "herd"]);
+    assert_eq!(parts(Part::Phase(1), 2, Some(40)), ["herd"]);
+    assert_eq!(parts(Part::Setup, 0, None), ["setup"]);
 }
 
 #[test]
