@@ -21,6 +21,8 @@ pub struct Board {
     pub roster: Arc<Roster>,
     /// Connections between `connection_ack` and their end.
     pub open: Gauge,
+    /// Connections that are held on purpose after their end, so that the server still has them.
+    pub parked: Gauge,
     /// Connections between the connect call and `connection_ack`.
     pub handshaking: Gauge,
     /// Subscriptions between their confirmation and their end.
@@ -60,6 +62,7 @@ impl Board {
             roster,
             streams,
             open: Gauge::default(),
+            parked: Gauge::default(),
             handshaking: Gauge::default(),
             active: Gauge::default(),
             waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),

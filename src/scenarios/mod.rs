@@ -19,3 +19,4 @@ mod resolved;
 pub mod target;
 mod targets;
 pub mod units;
+mod windows;

@@ -5,7 +5,7 @@ use super::cohorts::{self, Selection, deliveries, ledger, selections};
 use super::facts::Facts;
 use super::faults::faults;
 use super::generator::generator;
-use super::publishing::{due, published};
+use super::publishing::{due, flow, published};
 use crate::clients::failure::{Failure, Reason, Stage};
 use crate::clients::publisher::{LinkTally, PublishTally};
 use crate::clients::tally::GroupTally;
@@ -38,6 +38,8 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     report.errors = errors(report, &fleet.groups, &fleet.publisher.links, &fleet.publisher.groups);
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
+    let receipts = &fleet.latency.receipts;
+    report.flow = flow(receipts, fleet.publisher.groups.iter().flatten(), u64::MAX);
     report.latency = latencies(&fleet.latency, &fleet.publisher.latency);
     report.faults = faults(plan, schedule.acts(), &fleet.faults, &phases);
     generator(report, &fleet, busiest);
@@ -74,6 +76,11 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         .map(|(index, span)| PhaseReport {
             published: published(
                 fleet.publisher.groups.iter().zip(&due).map(|(group, due)| (&group[index], due[index])),
+            ),
+            flow: flow(
+                &fleet.latency.receipts,
+                fleet.publisher.groups.iter().map(|group| &group[index]),
+                span.1,
             ),
             ..phase_report(plan, (index, *span), &fleet.latency, &totals, &selections)
         })

@@ -8,10 +8,11 @@ use super::cohorts::{Selection, ledger, selections};
 use super::facts::Facts;
 use super::faults::faults;
 use super::fill::errors;
+use super::publishing::flow;
 use crate::clients::board::Board;
 use crate::clients::failure::{Failure, Reason, Stage};
 use crate::clients::fleet::FleetResult;
-use crate::clients::publisher::PublisherResult;
+use crate::clients::publisher::{PublishTally, PublisherResult};
 use crate::clients::tally::GroupTally;
 use crate::clock::RunClock;
 use crate::inject::{Act, FaultTally, cohort};
@@ -20,6 +21,7 @@ use crate::ledger::{
     SubscriptionShape, Token, Totals,
 };
 use crate::metrics::LatencySet;
+use crate::metrics::silence::Receipts;
 use crate::report::model::{Connections, Errors, FaultReport, Ledger, Published, Report, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
@@ -127,6 +129,22 @@ fn a_fault_acts_as_far_as_its_length_reaches() {
     assert_eq!(parts(Part::Phase(0), 2, Some(4)), ["before", "herd"]);
     assert_eq!(parts(Part::Phase(1), 2, Some(40)), ["herd"]);
     assert_eq!(parts(Part::Setup, 0, None), ["setup"]);
+}
+
+#[test]
+fn silence_is_looked_for_while_any_group_publishes() {
+    const MS: u64 = 1_000_000;
+    let mut receipts = Receipts::default();
+    [100, 150, 900].map(|ms| receipts.note(ms * MS));
+    let sent = |span: Option<(u64, u64)>| PublishTally {
+        span_ns: span.map(|(first, last)| (first * MS, last * MS)),
+        ..PublishTally::default()
+    };
+    let longest =
+        |tallies: &[PublishTally], end_ns| flow(&receipts, tallies.iter(), end_ns).longest_silence_s;
+    assert_eq!(longest(&[sent(Some((100, 140))), sent(None)], u64::MAX), Some(0.74));
+    assert_eq!(longest(&[sent(Some((100, 140))), sent(Some((50, 60)))], 200 * MS), Some(0.05));
+    assert_eq!(longest(&[sent(None)], u64::MAX), None);
 }
 
 #[test]
