@@ -14,6 +14,7 @@ mod overrides;
 mod parse;
 pub mod plan;
 mod predict;
+mod predict_latency;
 pub mod problem;
 mod resolved;
 pub mod target;

@@ -57,7 +57,7 @@ impl Plan {
     }
 
     /// The parts that one application reaches into.
-    fn reached(&self, act: &Act) -> Vec<Part> {
+    pub(super) fn reached(&self, act: &Act) -> Vec<Part> {
         let mut parts = vec![act.part];
         let (Part::Phase(first), Some(length)) = (act.part, act.length) else { return parts };
         let mut left = act.after.saturating_add(length);

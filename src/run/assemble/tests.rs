@@ -135,7 +135,7 @@ fn a_fault_acts_as_far_as_its_length_reaches() {
 fn silence_is_looked_for_while_any_group_publishes() {
     const MS: u64 = 1_000_000;
     let mut receipts = Receipts::default();
-    [100, 150, 900].map(|ms| receipts.note(ms * MS));
+    [100, 150, 900].iter().for_each(|ms| receipts.note(ms * MS));
     let sent = |span: Option<(u64, u64)>| PublishTally {
         span_ns: span.map(|(first, last)| (first * MS, last * MS)),
         ..PublishTally::default()

@@ -115,6 +115,30 @@ fn predictions_of_counts_add_up() {
 }
 
 #[test]
+fn latencies_are_judged_by_what_was_drawn() {
+    let mut report = phased();
+    report.predicted.insert("latency.deliver.p50 in b".to_owned(), 0.55);
+    report.generator.drain_p99_us = Some(2_000);
+    let p50 = during(When::In("b".to_owned()), term("latency.deliver.p50_us", Dimension::Duration));
+    let quantity = Quantity { term: p50, over: Some(Over::Predicted) };
+    let ratio = |number| Value { number, dimension: Dimension::Ratio };
+    let test = Test::Within { left: quantity, low: ratio(0.95), high: ratio(1.05) };
+    let centred = Condition { test, text: "p50 / predicted within 95%..105%".to_owned(), ..lost() };
+    let mut at = |p50_us| {
+        let slow = Latency { count: 100, p50_us, ..Latency::default() };
+        report.phases[1].latency.deliver = Some(slow);
+        verdict(&centred, &report)
+    };
+    assert_eq!(at(556_000), pass());
+    assert_eq!(at(600_000), fail("observed 109 %, wanted 95 % to 105 %"));
+    // Without its delays nothing is left of the latency but our own processing.
+    assert_eq!(at(1_500).0, Verdict::Inconclusive);
+    report.generator.drain_p99_us = Some(100);
+    report.phases[1].latency.deliver = Some(Latency { count: 100, p50_us: 1_500, ..Latency::default() });
+    assert_eq!(verdict(&centred, &report).0, Verdict::Fail);
+}
+
+#[test]
 fn gauges_are_known_in_set_up_when_closed_and_at_the_end_of_phases() {
     let check =
         |name: &str, error_ratio| StatCheck { name: name.to_owned(), error_ratio, ..StatCheck::default() };
