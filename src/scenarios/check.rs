@@ -68,7 +68,7 @@ pub(crate) fn scenario(
     for (condition, written) in
         abort_if.iter().filter_map(|c| Some((c, full.abort_if.iter().find(|w| w.id == c.id)?)))
     {
-        let dead = terms(&condition.test).find_map(|term| not_yet::in_abort_if(&term.metric));
+        let dead = not_yet::in_abort_if(condition);
         findings.extend(dead.map(|message| Finding::error(written.span.clone(), message)));
     }
     Conditions { expect, reached, abort_if }

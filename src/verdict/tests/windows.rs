@@ -130,12 +130,34 @@ fn latencies_are_judged_by_what_was_drawn() {
         verdict(&centred, &report)
     };
     assert_eq!(at(556_000), pass());
-    assert_eq!(at(600_000), fail("observed 109 %, wanted 95 % to 105 %"));
-    // Without its delays nothing is left of the latency but our own processing.
-    assert_eq!(at(1_500).0, Verdict::Inconclusive);
-    report.generator.drain_p99_us = Some(100);
-    report.phases[1].latency.deliver = Some(Latency { count: 100, p50_us: 1_500, ..Latency::default() });
-    assert_eq!(verdict(&centred, &report).0, Verdict::Fail);
+    assert_eq!(at(600_000), fail("observed 109.1 %, wanted 95 % to 105 %"));
+    // Without its delays nothing is left of the latency but our own processing, which made it no shorter.
+    assert_eq!(at(1_500).0, Verdict::Fail);
+    // Beyond the upper limit our own processing may be to blame.
+    report.generator.drain_p99_us = Some(80_000);
+    report.phases[1].latency.deliver = Some(Latency { count: 100, p50_us: 600_000, ..Latency::default() });
+    assert_eq!(verdict(&centred, &report).0, Verdict::Inconclusive);
+}
+
+#[test]
+fn our_own_processing_decides_no_quotient_of_two_phases() {
+    let mut report = phased();
+    report.generator.drain_p99_us = Some(2_000);
+    let p99 =
+        |phase: &str| during(When::In(phase.to_owned()), term("latency.deliver.p99_us", Dimension::Duration));
+    let mut ratio = |calm_us, slow_us, op, limit| {
+        report.phases[0].latency = deliver(calm_us);
+        report.phases[1].latency = deliver(slow_us);
+        let quotient = over(condition("x", p99("a"), op, limit), Over::Term(p99("b")));
+        verdict(&quotient, &report).0
+    };
+    // Far below what was injected: without our share it would be further below.
+    assert_eq!(ratio(3_000, 900_000, Op::Less, 0.1), Verdict::Pass);
+    assert_eq!(ratio(900_000, 3_000, Op::Less, 400.0), Verdict::Inconclusive, "the divisor is ours");
+    assert_eq!(ratio(900_000, 3_000, Op::Less, 100.0), Verdict::Fail, "a smaller divisor fails more");
+    assert_eq!(ratio(3_000, 10_000, Op::Less, 0.1), Verdict::Inconclusive, "the part is ours");
+    assert_eq!(ratio(3_000, 900_000, Op::Greater, 0.1), Verdict::Fail);
+    assert_eq!(ratio(3_000, 900_000, Op::Greater, 0.001), Verdict::Inconclusive);
 }
 
 #[test]
