@@ -21,11 +21,10 @@ pub struct Board {
     pub roster: Arc<Roster>,
     /// Connections between `connection_ack` and their end.
     pub open: Gauge,
+    /// Connections that are held on purpose after their end, so that the server still has them.
+    pub parked: Gauge,
     /// Connections between the connect call and `connection_ack`.
     pub handshaking: Gauge,
-    /// Connections that their clients have given up, kept until the fault that holds them is over: the server still has
-    /// them.
-    pub parked: Gauge,
     /// Subscriptions between their confirmation and their end.
     pub active: Gauge,
     /// Subscriptions that wait for a probe, per channel.

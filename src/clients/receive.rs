@@ -51,6 +51,7 @@ impl Shard {
         };
         let phase = self.plan.board.phase_of(due_ns);
         state.receipts += 1;
+        state.latency.receipts.note(now_ns);
         state.ledger.count_receipt(sub, phase);
         if let Receipt::First { owed, .. } = state.ledger.receive(sub, found, now_ns, phase) {
             state.satisfied += u64::from(owed);

@@ -112,6 +112,8 @@ pub struct Counts {
     pub failed: u64,
     /// Established connections that ended unexpectedly, and attempts to come back that failed.
     pub turned_away: u64,
+    /// Of those, the established connections that ended unexpectedly.
+    pub dropped: u64,
     /// First connections established so far.
     pub established: u64,
     /// Subscriptions that no longer wait for their first probe: confirmed, failed or gone. One whose connection ends
@@ -138,6 +140,7 @@ impl AddAssign for Counts {
         self.resolved += other.resolved;
         self.failed += other.failed;
         self.turned_away += other.turned_away;
+        self.dropped += other.dropped;
         self.established += other.established;
         self.settled += other.settled;
         self.confirmed += other.confirmed;
@@ -456,6 +459,7 @@ impl Shard {
                 .iter()
                 .map(|g| g.dropped_unexpectedly + g.reconnect_failures.total())
                 .sum(),
+            dropped: state.cohorts.iter().map(|g| g.dropped_unexpectedly).sum(),
             established: state.cohorts.iter().map(|g| g.established).sum(),
             settled: state.settled,
             confirmed: state.cohorts.iter().map(|g| g.confirmed).sum(),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 
 use super::base64;
 use crate::report::model::Latency;
@@ -140,6 +140,29 @@ impl Recorder {
     }
 }
 
+/// Several distributions as one, from the histograms that they carry; `None`: one of them cannot be read, or there is
+/// no sample in any.
+#[must_use]
+pub fn merged(each: &[Latency]) -> Option<Latency> {
+    let mut all = Recorder::new(Precision::Fine);
+    // As coarse as the finest of them: digits that nobody recorded are not made up.
+    let histograms: Vec<Histogram<u64>> = each.iter().map(read).collect::<Option<_>>()?;
+    if histograms.iter().all(|one| one.sigfig() <= Precision::Coarse.digits()) {
+        all = Recorder::new(Precision::Coarse);
+    }
+    for one in &histograms {
+        all.counts().add(one).ok()?;
+    }
+    all.latency()
+}
+
+fn read(latency: &Latency) -> Option<Histogram<u64>> {
+    let bytes = base64::decode(&latency.hdr)?;
+    let mut reader = bytes.as_slice();
+    let read: Histogram<u64> = Deserializer::new().deserialize(&mut reader).ok()?;
+    (read.len() == latency.count).then_some(read)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +229,26 @@ mod tests {
         let read: Histogram<u64> =
             hdrhistogram::serialization::Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
         assert_eq!((read.len(), read.value_at_quantile(0.5)), (3, 20));
+    }
+
+    #[test]
+    fn distributions_of_a_report_are_merged_as_if_recorded_together() {
+        for precision in [Precision::Coarse, Precision::Fine] {
+            let parts = [
+                recorded(precision, 1..=900),
+                recorded(precision, [40_000, 2_000_000]),
+                recorded(precision, [7]),
+            ];
+            let latencies: Vec<Latency> = parts.iter().map(|part| part.latency().unwrap()).collect();
+            let mut whole = Recorder::new(precision);
+            parts.iter().for_each(|part| whole.merge(part));
+            let (merged, whole) = (merged(&latencies).unwrap(), whole.latency().unwrap());
+            assert_eq!(Latency { hdr: String::new(), ..merged }, Latency { hdr: String::new(), ..whole });
+        }
+        assert_eq!(merged(&[]), None);
+        assert_eq!(merged(&[Latency { count: 1, ..Latency::default() }]), None, "no histogram");
+        let other = Latency { count: 2, ..recorded(Precision::Fine, [5]).latency().unwrap() };
+        assert_eq!(merged(&[other]), None, "not the histogram of these figures");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! share of them once a second.
 
 use super::histograms::{Precision, Recorder};
+use super::silence::Receipts;
 use crate::report::model::Latencies;
 
 /// Deliveries as one group saw them in one phase.
@@ -56,6 +57,8 @@ pub struct LatencySet {
     pub setup_lag: Recorder,
     /// End of a connection until all its subscriptions are confirmed again, per cohort.
     pub reconnect: Vec<Recorder>,
+    /// When events were received.
+    pub receipts: Receipts,
     /// Deliveries of the whole run.
     delivered: Delivered,
     /// Deliveries since the timeline last took them, from due.
@@ -83,6 +86,7 @@ impl LatencySet {
             loop_lag: FINE,
             setup_lag: FINE,
             reconnect: vec![FINE; cohorts],
+            receipts: Receipts::default(),
             delivered: Delivered::new(Precision::Fine),
             interval: Recorder::new(Precision::Coarse),
             slices: vec![Delivered::new(Precision::Coarse); cohorts * phases],
@@ -160,6 +164,7 @@ impl LatencySet {
         self.drain.merge(&other.drain);
         self.loop_lag.merge(&other.loop_lag);
         self.setup_lag.merge(&other.setup_lag);
+        self.receipts.merge(&other.receipts);
         self.delivered.merge(&other.delivered);
         self.interval.merge(&other.interval);
         for (mine, theirs) in self.slices.iter_mut().zip(&other.slices) {

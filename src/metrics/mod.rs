@@ -10,6 +10,7 @@ pub mod latency_set;
 pub mod process;
 pub mod resources;
 pub mod server_stats;
+pub mod silence;
 
 pub use cpu::thread_time;
 pub use histograms::{Precision, Recorder};

@@ -94,7 +94,7 @@ fn path_of(keys: &[String]) -> String {
 fn dimension_of(keys: &[String]) -> Dimension {
     let last = keys.last().map_or("", String::as_str);
     match last {
-        "growth" | "spread" | "cpu_share" | "ratio" => Dimension::Ratio,
+        "growth" | "spread" | "cpu_share" | "ratio" | "amplification" => Dimension::Ratio,
         "rate" => Dimension::Rate,
         _ if last.ends_with("_ratio") => Dimension::Ratio,
         _ if last.ends_with("_us") || last.ends_with("_s") => Dimension::Duration,
@@ -188,6 +188,14 @@ mod tests {
             ("subscriptions.probes.sent", Dimension::Count),
             ("recovered_ratio", Dimension::Ratio),
             ("connections.cut", Dimension::Count),
+            ("reconnects.amplification", Dimension::Ratio),
+            ("reconnects.restored_95", Dimension::Duration),
+            ("reconnects.peak_per_100ms", Dimension::Count),
+            ("breaker.open_at_end", Dimension::Count),
+            ("faults.drop.points_hit", Dimension::Count),
+            ("faults.think.delays.mean", Dimension::Duration),
+            ("faults.think.delays.count", Dimension::Count),
+            ("flow.longest_silence", Dimension::Duration),
         ];
         for (path, dimension) in table {
             assert_eq!(find(path).map(|m| m.dimension), Some(dimension), "{path}");
@@ -210,13 +218,26 @@ mod tests {
         assert_eq!(shares("setup.duration"), Some((true, false, false)));
         assert_eq!(shares("duration"), Some((false, false, true)));
         assert_eq!(shares("recovered_ratio"), Some((false, true, false)));
+        assert_eq!(shares("errors.unexpected"), Some((true, true, false)));
+        assert_eq!(shares("breaker.opened"), Some((true, true, false)));
+        assert_eq!(shares("reconnects.restored_95"), Some((true, true, false)));
+        assert_eq!(shares("flow.longest_silence"), Some((true, false, true)));
+        assert_eq!(shares("server_stats.gauges.error_ratio"), Some((true, false, true)));
+        assert_eq!(shares("faults.drop.points_hit"), Some((true, false, false)));
     }
 
     #[test]
     fn what_is_no_measurement_has_no_name() {
-        for path in
-            ["verdict", "host.cpus", "scenario.seed", "latency.deliver.hdr", "name", "faults.*.applied", "x"]
-        {
+        for path in [
+            "verdict",
+            "host.cpus",
+            "scenario.seed",
+            "latency.deliver.hdr",
+            "name",
+            "faults.*.applied",
+            "faults.drop.parts",
+            "x",
+        ] {
             assert_eq!(find(path), None, "{path}");
         }
     }

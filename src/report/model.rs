@@ -491,8 +491,8 @@ pub struct Slice {
 /// How evenly deliveries came.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
-    /// The longest time in which nothing was received, between the first event of the run or phase and the last receipt
-    /// of it, to 10 ms; null: nothing was received.
+    /// The longest time in which nothing was received, from the first event sent in the run or phase until the last
+    /// was sent or received, whichever is later; by the time of receipts, to 10 ms. null: nothing was received.
     pub longest_silence_s: Option<f64>,
 }
 
@@ -653,6 +653,9 @@ pub struct FaultReport {
     pub kind: String,
     /// Where it acts.
     pub layer: String,
+    /// Parts of the run that the plan has it act in: `setup`, or the name of a phase.
+    #[serde(default)]
+    pub parts: Vec<String>,
     /// Applications in the plan.
     pub planned: u64,
     /// Applications that happened.
@@ -786,7 +789,7 @@ pub struct StatCheck {
     pub server: Option<f64>,
     /// Ours.
     pub client: f64,
-    /// `|server - client| / max(client, 1)`.
+    /// `|server - client| / max(client, 1)`; what a server may have accepted without our hearing of it is no error.
     pub error_ratio: Option<f64>,
     /// Exact for gauges, within 1 % for counters.
     pub verdict: Verdict,

@@ -3,6 +3,7 @@
 pub mod assemble;
 mod closing;
 pub mod date;
+mod gauges;
 pub mod limits;
 pub mod machine;
 pub mod needs;

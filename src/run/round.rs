@@ -57,7 +57,7 @@ pub struct Round {
 /// Runs a round of `plan`.
 pub struct Conductor<'a, 'w> {
     pub(super) plan: &'a Arc<Plan>,
-    scraper: Option<&'a Scraper>,
+    pub(super) scraper: Option<&'a Scraper>,
     pub(super) watch: &'a mut Watch<'w>,
     pub(super) fleet: Fleet,
     pub(super) shards: u32,
@@ -66,7 +66,9 @@ pub struct Conductor<'a, 'w> {
     phases: Vec<(u64, u64)>,
     waves: Vec<Wave>,
     peak_active: u64,
-    gauges: Vec<Gauges>,
+    pub(super) gauges: Vec<Gauges>,
+    /// Phases at whose end the gauges are read.
+    pub(super) gauges_asked: Vec<usize>,
 }
 
 impl<'a, 'w> Conductor<'a, 'w> {
@@ -94,6 +96,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             waves: Vec::new(),
             peak_active: 0,
             gauges: Vec::new(),
+            gauges_asked: plan.gauges_asked(),
         })
     }
 
@@ -132,10 +135,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
             server_memory_end,
             busiest,
         })
-    }
-
-    pub(super) async fn scrape(&self) -> Option<ServerCounts> {
-        self.scraper?.scrape().await.ok()
     }
 
     async fn open_publishers(&mut self) {
@@ -275,29 +274,6 @@ impl<'a, 'w> Conductor<'a, 'w> {
         (waited != Waited::Stopped).then_some(held)
     }
 
-    /// Sets the server's gauges beside ours while nothing changes.
-    pub(super) async fn read_gauges(&mut self, moment: Moment) {
-        if self.scraper.is_none() {
-            return;
-        }
-        let publishers = match self.plan.target.publish {
-            crate::scenarios::target::Publish::WebSocket(_) => self.fleet.counts().publisher.ready,
-            crate::scenarios::target::Publish::Http { .. } => 0,
-        };
-        let server = self.scrape().await;
-        let board = self.fleet.board();
-        let (connections, subscriptions) = match moment {
-            Moment::Census | Moment::Quiet => (board.open.get() + publishers, board.active.get()),
-            Moment::AfterClose => (0, 0),
-        };
-        self.gauges.push(Gauges {
-            moment,
-            server,
-            connections: connections.into(),
-            subscriptions: subscriptions.into(),
-        });
-    }
-
     async fn phases(&mut self) {
         let plan = Arc::clone(self.plan);
         for (index, phase) in plan.phases.iter().enumerate() {
@@ -329,6 +305,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             if lost {
                 return;
             }
+            self.read_at_end_of(index).await;
         }
     }
 
@@ -381,9 +358,11 @@ fn phase_limit(plan: &Plan, phase: usize) -> Duration {
 /// What the server must have counted since `before`.
 fn counters(fleet: &FleetResult, before: ServerCounts, after: Option<ServerCounts>) -> Counters {
     let events: u64 = fleet.publisher.groups.iter().flatten().map(|t| t.acked).sum();
+    let unanswered: u64 = fleet.publisher.groups.iter().flatten().map(|t| t.unknown).sum();
+    let unknown = unanswered + fleet.groups.iter().map(|g| g.partings_sent).sum::<u64>();
     let aside: u64 = fleet.publisher.links.iter().map(|l| l.probes_acked + l.barriers_acked).sum();
     let aside_of = |g: &GroupTally| g.probes_delivered + g.barriers_delivered + g.partings_delivered;
     let received: u64 = fleet.groups.iter().map(aside_of).sum();
     let (published, delivered) = (events + aside, received + fleet.receipts);
-    Counters { before: Some(before), after, published, delivered }
+    Counters { before: Some(before), after, published, unknown, delivered }
 }

@@ -22,7 +22,7 @@ use crate::clients::handshake::Refusal;
 use crate::clock::{self, RunClock};
 use crate::inject::partition;
 use crate::metrics::resources::Monitor;
-use crate::metrics::server_stats::{Scraper, compare};
+use crate::metrics::server_stats::{Scraper, at_end_of, compare};
 use crate::report::model::{self, Health, Report, SCHEMA, Verdict};
 use crate::report::progress::Progress;
 use crate::scenarios::plan::Plan;
@@ -284,8 +284,10 @@ impl Session<'_> {
         scraper: Option<&Scraper>,
         watch: &mut Watch<'_>,
     ) {
+        let names: Vec<&str> = self.plan.phases.iter().map(|phase| phase.name.as_str()).collect();
+        let gauges = round.gauges.clone();
         report.server_stats = scraper
-            .map(|s| compare(s.source(), |count| s.names(count), &round.gauges, round.counters.as_ref()));
+            .map(|s| compare(s.source(), |count| s.names(count), &names, &gauges, round.counters.as_ref()));
         let peak_open = u64::from(round.fleet.board.open.peak());
         report.timeline.clone_from(&watch.timeline);
         report.resources = model::Resources {
@@ -296,6 +298,9 @@ impl Session<'_> {
             report.generator.health = Health::Invalid;
             report.generator.reasons.push(e.to_string());
             watch.stop.stop(StopReason::Internal(e.to_string()));
+        }
+        for (index, phase) in report.phases.iter_mut().enumerate() {
+            phase.server_stats = scraper.and_then(|s| at_end_of(index, |count| s.names(count), &gauges));
         }
         watch.timeline.clone_from(&report.timeline);
         self.note_end(report);

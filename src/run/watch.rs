@@ -180,16 +180,29 @@ impl<'a> Watch<'a> {
         if sample.server == ServerSample::Gone {
             self.stop.stop(StopReason::TargetLost);
         }
-        if let Some(id) = self.abort_condition() {
+        if let Some(id) = self.abort_condition(fleet, &counts) {
             self.stop.stop(StopReason::AbortIf(id));
         }
         sample
     }
 
-    fn abort_condition(&self) -> Option<String> {
+    /// The first condition of `abort-if` that holds; no condition may ask for more than is filled in here.
+    fn abort_condition(&self, fleet: &Fleet, counts: &FleetCounts) -> Option<String> {
+        if self.plan.abort_if.is_empty() {
+            return None;
+        }
+        let board = fleet.board();
         let mut report = Report::default();
         report.resources.client = self.monitor.client(0);
         report.resources.server = self.monitor.server(0);
+        report.connections.established = counts.shards.established;
+        report.connections.dropped_unexpectedly = counts.shards.dropped;
+        report.connections.peak_open = Some(board.open.peak().into());
+        report.connections.peak_handshaking = Some(board.handshaking.peak().into());
+        report.subscriptions.confirmed = counts.shards.confirmed;
+        report.published.sent = board.events_sent.load(Relaxed);
+        report.ledger.obligations = board.obligations.load(Relaxed);
+        report.ledger.receipts = counts.shards.receipts;
         let evidence = Evidence::of(&report);
         let holds = |c: &&Condition| judge(c, &evidence).verdict == Verdict::Pass;
         self.plan.abort_if.iter().find(holds).map(|c| c.id.clone())

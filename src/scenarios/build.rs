@@ -259,7 +259,7 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
     for (conditions, written, shrinks) in lists {
         for condition in conditions {
             let Some(place) = written.iter().find(|w| w.id == condition.id) else { continue };
-            if let Some(unpredicted) = unpredicted(&condition.test, &predicted) {
+            if let Some(unpredicted) = unpredicted(plan, &condition.test, &predicted) {
                 let message = format!("the plan does not predict `{unpredicted}`");
                 let known = predicted.keys().map(String::as_str);
                 let finding = Finding::error(place.span.clone(), message);
@@ -281,10 +281,10 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
     (plan.expect, plan.reached, plan.abort_if) = (expect, reached, abort_if);
 }
 
-fn unpredicted(test: &Test, predicted: &BTreeMap<String, f64>) -> Option<String> {
+fn unpredicted(plan: &Plan, test: &Test, predicted: &BTreeMap<String, f64>) -> Option<String> {
     let (Test::Compare { left, .. } | Test::Within { left, .. }) = test else { return None };
     let Quantity { term, over: Some(Over::Predicted) } = left else { return None };
-    Some(term.key()).filter(|key| !predicted.contains_key(key))
+    plan.predicted_of(predicted, term).is_none().then(|| term.key())
 }
 
 /// What this target does not tell.
@@ -383,8 +383,8 @@ fn too_few(plan: &Plan, predicted: &BTreeMap<String, f64>, term: &Term) -> Optio
             } else {
                 "published.attempted"
             };
-            let key = Term { metric: metric.to_owned(), ..term.clone() }.key();
-            *predicted.get(&key)? as u64
+            let counted = Term { metric: metric.to_owned(), dimension: Dimension::Count, ..term.clone() };
+            plan.predicted_of(predicted, &counted)? as u64
         }
         // A report shows one round.
         "connect" | "tcp" | "upgrade" | "init" => group.map(|g| u64::from(g.connections)).sum::<u64>(),

@@ -317,7 +317,12 @@ fn a_condition_that_could_never_be_judged_is_refused() {
         ("expect.x = \"ledger.lost == 0 at 95%\"", "is no share"),
         ("expect.x = \"latency.deliver.p50 < 1s at 95%\"", "is no share"),
         ("expect.x = \"ledger.lost / ledger.obligations == 0% at 95%\"", "no number of samples"),
-        ("abort-if.x = \"connections.established == 0\"", "watches `resources.…` only"),
+        ("abort-if.x = \"connections.established == 0\"", "begins at 0 and only grows"),
+        ("abort-if.x = \"published.sent < 10/s\"", "expected a count"),
+        ("abort-if.x = \"ledger.lost > 0\"", "can be watched, not `ledger.lost`"),
+        ("abort-if.x = \"clients.ledger.receipts > 0\"", "known of the whole run only"),
+        ("abort-if.x = \"published.sent in main > 0\"", "known of the whole run only"),
+        ("abort-if.x = \"published.sent / predicted > 50%\"", "nothing is compared with what is predicted"),
     ];
     for (line, expected) in table {
         let found = wrong(line);
@@ -329,6 +334,8 @@ fn a_condition_that_could_never_be_judged_is_refused() {
         "expect.x = \"connections.established_ratio >= 99% at 95%\"",
         "expect.x = \"ledger.lost / ledger.obligations < 1% at 95%\"",
         "abort-if.x = \"resources.client.memory_peak > 1GiB\"",
+        "abort-if.x = \"connections.dropped_unexpectedly > 0\"",
+        "abort-if.x = \"connections.dropped_unexpectedly / connections.established >= 10%\"",
     ] {
         let found = wrong(line);
         assert!(found.iter().all(|message| message.starts_with("expected a count")), "{line}: {found:?}");

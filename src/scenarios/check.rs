@@ -9,9 +9,11 @@ use std::ops::Range;
 use super::condition::{Condition, Op, Over, Term, Test};
 use super::expectation::{self, Names};
 use super::faults;
+use super::faults::full::FullFault;
 use super::file::PaceWord;
 use super::full::{Cuts, Full, FullCondition, FullPublishers};
 use super::not_yet;
+use super::plan::Part;
 use super::problem::{Finding, Sources};
 use super::target::Target;
 use super::units::{show_count, show_duration, show_rate, show_size};
@@ -56,6 +58,7 @@ pub(crate) fn scenario(
         groups: group_names(full),
         phases: full.phases.iter().map(|p| p.name.clone()).collect(),
         faults: full.faults.iter().map(|f| f.name.clone()).collect(),
+        acting: if cuts.touch("phases") || cuts.touch("faults") { Vec::new() } else { acting(full) },
     };
     let mut parse = |conditions: &[FullCondition]| -> Vec<Condition> {
         conditions.iter().filter_map(|c| condition(full, cuts, c, &names, sources, findings)).collect()
@@ -65,10 +68,21 @@ pub(crate) fn scenario(
     for (condition, written) in
         abort_if.iter().filter_map(|c| Some((c, full.abort_if.iter().find(|w| w.id == c.id)?)))
     {
-        let dead = terms(&condition.test).find_map(|term| not_yet::in_abort_if(&term.metric));
+        let dead = not_yet::in_abort_if(condition);
         findings.extend(dead.map(|message| Finding::error(written.span.clone(), message)));
     }
     Conditions { expect, reached, abort_if }
+}
+
+/// The parts of the run that each fault begins in.
+fn acting(full: &Full) -> Vec<Vec<Part>> {
+    let index = |name: &str| full.phases.iter().position(|phase| phase.name == name);
+    let of = |fault: &FullFault| {
+        let setup = fault.phases.iter().flatten().any(|(name, _)| name == "setup").then_some(Part::Setup);
+        let acting = full.phases_named(fault.phases.as_ref());
+        setup.into_iter().chain(acting.filter_map(|phase| index(&phase.name).map(Part::Phase))).collect()
+    };
+    full.faults.iter().map(of).collect()
 }
 
 fn group_names(full: &Full) -> Vec<String> {

@@ -2,6 +2,8 @@
 //!
 //! The grammar that produces it is in `scenarios::expectation`; `verdict` evaluates it against a report.
 
+use super::plan::Part;
+
 /// One named condition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
@@ -132,6 +134,39 @@ pub enum When {
     After(Option<String>),
 }
 
+impl When {
+    /// Indices of the phases it covers, whole phases always. `faults`: each with the parts of the run it acts in.
+    ///
+    /// A phase is *during* a fault if the fault was in effect in it at any time; *before* and *after* are what lies
+    /// outside of the first and the last of those. Without a name all faults count together.
+    #[must_use]
+    pub fn covers(&self, phases: &[&str], faults: &[(&str, Vec<Part>)]) -> Vec<usize> {
+        let all = 0..phases.len();
+        let parts = |of: Option<&str>| -> Vec<Part> {
+            if let Some(phase) = of.and_then(|name| phases.iter().position(|phase| *phase == name)) {
+                return vec![Part::Phase(phase)];
+            }
+            let chosen = faults.iter().filter(|(name, _)| of.is_none_or(|wanted| wanted == *name));
+            chosen.flat_map(|(_, parts)| parts.iter().copied()).collect()
+        };
+        match self {
+            Self::In(name) => all.filter(|i| phases[*i] == name).collect(),
+            Self::Before(of) => {
+                let first = parts(of.as_deref()).into_iter().min();
+                all.filter(|i| first.is_some_and(|first| Part::Phase(*i) < first)).collect()
+            }
+            Self::During(of) => {
+                let acting = parts(of.as_deref());
+                all.filter(|i| acting.contains(&Part::Phase(*i))).collect()
+            }
+            Self::After(of) => {
+                let last = parts(of.as_deref()).into_iter().max();
+                all.filter(|i| last.is_some_and(|last| Part::Phase(*i) > last)).collect()
+            }
+        }
+    }
+}
+
 /// The kind of a number; both sides of a comparison must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dimension {
@@ -173,4 +208,41 @@ pub enum Op {
     GreaterOrEqual,
     /// `>`
     Greater,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(when: When) -> Vec<usize> {
+        let faults = [
+            ("think", vec![Part::Setup, Part::Phase(3)]),
+            ("cut", vec![Part::Phase(1)]),
+            ("silent", vec![Part::Phase(1), Part::Phase(3)]),
+            ("never", Vec::new()),
+        ];
+        when.covers(&["a", "b", "c", "d", "e"], &faults)
+    }
+
+    #[test]
+    fn windows_are_whole_phases() {
+        let of = |name: &str| Some(name.to_owned());
+        assert_eq!(covers(When::In("c".to_owned())), [2]);
+        assert_eq!(covers(When::Before(of("cut"))), [0]);
+        assert_eq!(covers(When::During(of("cut"))), [1]);
+        assert_eq!(covers(When::After(of("cut"))), [2, 3, 4]);
+        // What lies between two applications is neither before, nor during, nor after.
+        assert_eq!(covers(When::During(of("silent"))), [1, 3]);
+        assert_eq!(covers(When::After(of("silent"))), [4]);
+        // Nothing is before what begins in set-up.
+        assert_eq!(covers(When::Before(of("think"))), [0; 0]);
+        assert_eq!(covers(When::Before(None)), [0; 0]);
+        assert_eq!(covers(When::During(None)), [1, 3]);
+        assert_eq!(covers(When::After(None)), [4]);
+        assert_eq!(covers(When::Before(of("c"))), [0, 1]);
+        assert_eq!(covers(When::After(of("c"))), [3, 4]);
+        for when in [When::Before(of("never")), When::During(of("never")), When::After(of("never"))] {
+            assert_eq!(covers(when), [0; 0]);
+        }
+    }
 }

@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use super::condition::{Dimension, Op, Over, Quantity, Term, Test, Value, When};
 use super::not_yet;
+use super::plan::Part;
 use super::problem::{Finding, nearest};
 use super::units::parse_value;
 use crate::report::metrics::{self, Metric};
@@ -26,6 +27,8 @@ pub(crate) struct Names {
     pub(crate) phases: Vec<String>,
     /// Faults.
     pub(crate) faults: Vec<String>,
+    /// The parts of the run that each of them begins in; as long as the faults, or empty where that is not known.
+    pub(crate) acting: Vec<Vec<Part>>,
 }
 
 /// Parses a condition. Spans count from the start of `text`; warnings come beside the result.
@@ -267,6 +270,7 @@ impl<'a> Parser<'a> {
 
     fn when(&mut self) -> Result<Option<When>, Finding> {
         let Some(word @ ("in" | "before" | "during" | "after")) = self.peek() else { return Ok(None) };
+        let word_at = self.here();
         self.next += 1;
         let at = self.here();
         let name = self.peek().filter(|name| !KEYWORDS.contains(name)).map(ToOwned::to_owned);
@@ -293,18 +297,43 @@ impl<'a> Parser<'a> {
             let message = format!("this scenario has no faults, so nothing is `{word}` one");
             return Err(Finding::error(at, message));
         }
-        Ok(Some(match (word, name) {
+        let when = match (word, name) {
             ("before", name) => When::Before(name),
             ("during", name) => When::During(name),
             ("after", name) => When::After(name),
             (_, name) => When::In(name.unwrap_or_default()),
-        }))
+        };
+        match self.without_phase(&when) {
+            Some(message) => Err(Finding::error(word_at.start..at.end, message)),
+            None => Ok(Some(when)),
+        }
+    }
+
+    /// Why a window would never hold anything.
+    fn without_phase(&self, when: &When) -> Option<String> {
+        if matches!(when, When::In(_)) || self.names.acting.is_empty() && !self.names.faults.is_empty() {
+            return None;
+        }
+        let phases: Vec<&str> = self.names.phases.iter().map(String::as_str).collect();
+        let faults = self.names.faults.iter().map(String::as_str).zip(self.names.acting.iter().cloned());
+        let covered = when.covers(&phases, &faults.collect::<Vec<_>>());
+        let which =
+            |of: &Option<String>| of.as_ref().map_or("the first fault".to_owned(), |of| format!("`{of}`"));
+        covered.is_empty().then(|| match when {
+            When::Before(of) => format!("no phase is before {}: windows are whole phases", which(of)),
+            When::After(Some(of)) => format!("no phase is after `{of}`: windows are whole phases"),
+            When::After(None) => "no phase is after the last fault: windows are whole phases".to_owned(),
+            _ => "no fault acts in a phase: windows are whole phases".to_owned(),
+        })
     }
 
     /// Whether the report has this metric for this subject in this window.
     fn check_scope(&self, term: &Term, at: &Range<usize>) -> Result<(), Finding> {
-        if let Some(message) = not_yet::in_condition(term) {
+        if let Some(message) = not_yet::in_condition(term).or_else(|| in_stage(term)) {
             return Err(Finding::error(at.clone(), message));
+        }
+        if matches!(&term.when, Some(When::In(stage)) if not_yet::STAGES.contains(&stage.as_str())) {
+            return Ok(());
         }
         let Some(metric) = metrics::find(&term.metric) else { return Ok(()) };
         let message = match (&term.subject, &term.when) {
@@ -368,6 +397,30 @@ impl<'a> Parser<'a> {
         }
         Err(Finding::error(at, "a confidence is between 50% and 100%, such as `at 95%`"))
     }
+}
+
+/// Why a term cannot be judged in a stage of the run that is no phase.
+fn in_stage(term: &Term) -> Option<String> {
+    let Some(When::In(stage)) = &term.when else { return None };
+    if !not_yet::STAGES.contains(&stage.as_str()) {
+        return None;
+    }
+    let metric = &term.metric;
+    if stage == "drain" {
+        return Some(format!(
+            "`{metric}` has no figure of its own in `drain`: what arrives then belongs to the phase of its event"
+        ));
+    }
+    let gauge = matches!(
+        metric.as_str(),
+        "server_stats.gauges.error_ratio"
+            | "server_stats.connections.error_ratio"
+            | "server_stats.subscriptions.error_ratio"
+    );
+    (!gauge || term.subject.is_some()).then(|| {
+        let moment = if stage == "setup" { "at its last census" } else { "after the last close" };
+        format!("in `{stage}` only the server's gauges are known, {moment}, not `{metric}`")
+    })
 }
 
 /// A dimension with its article and an example.

@@ -4,7 +4,12 @@ use super::*;
 
 fn names() -> Names {
     let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
-    Names { groups: list(&["clients", "feed"]), phases: list(&["load", "1MB"]), faults: Vec::new() }
+    Names {
+        groups: list(&["clients", "feed"]),
+        phases: list(&["load", "1MB"]),
+        faults: Vec::new(),
+        acting: Vec::new(),
+    }
 }
 
 fn term(subject: Option<&str>, metric: &str, when: Option<When>) -> Term {
@@ -109,6 +114,64 @@ fn victims_bystanders_and_faults() {
 }
 
 #[test]
+fn windows_hold_at_least_one_phase() {
+    let list = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+    let names = |acting: &[&[Part]]| Names {
+        phases: list(&["calm", "storm", "end"]),
+        faults: list(&["cut", "think"])[..acting.len()].to_vec(),
+        acting: acting.iter().map(|parts| parts.to_vec()).collect(),
+        ..names()
+    };
+    let storm: &[Part] = &[Part::Phase(1)];
+    let good = names(&[storm, &[Part::Phase(1)]]);
+    for text in [
+        "bystanders.latency.deliver.p99 during / before < 1.25",
+        "ledger.lost before storm == 0",
+        "victims.ledger.lost after cut == 0",
+        "server_stats.gauges.error_ratio after == 0%",
+        "server_stats.subscriptions.error_ratio in closed == 0%",
+        "server_stats.connections.error_ratio in setup == 0%",
+        "flow.longest_silence in calm < 2s",
+        "victims.errors.unexpected == 0",
+        "victims.breaker.open_at_end == 0",
+        "victims.reconnects.amplification <= 15",
+        "victims.reconnects.restored_95 < 8s",
+        "faults.cut.points_hit == 1",
+        "faults.think.delays.mean within 900ms..1100ms",
+    ] {
+        assert_eq!(parse(text, &good).map(|(_, warnings)| warnings), Ok(Vec::new()), "{text}");
+    }
+    let table: [(&[&[Part]], &str, &str); 4] = [
+        (
+            &[&[Part::Phase(0)], storm],
+            "ledger.lost before == 0",
+            "no phase is before the first fault: windows are whole phases",
+        ),
+        (
+            &[storm, &[Part::Setup]],
+            "ledger.lost before == 0",
+            "no phase is before the first fault: windows are whole phases",
+        ),
+        (
+            &[storm, &[Part::Phase(2)]],
+            "ledger.lost after == 0",
+            "no phase is after the last fault: windows are whole phases",
+        ),
+        (
+            &[&[Part::Setup]],
+            "ledger.lost during cut == 0",
+            "no fault acts in a phase: windows are whole phases",
+        ),
+    ];
+    for (acting, text, message) in table {
+        assert_eq!(parse(text, &names(acting)).unwrap_err().message, message, "{text}");
+    }
+    // Where it is not known when faults act, nothing is said about it.
+    let unknown = Names { acting: Vec::new(), ..good };
+    assert!(parse("ledger.lost before cut == 0", &unknown).is_ok());
+}
+
+#[test]
 fn words() {
     assert_eq!(
         ok("generator.health is ok or limited"),
@@ -163,10 +226,25 @@ fn mistakes_have_a_place() {
         ),
         (
             "ledger.lost before load == 0",
-            "ledger.lost",
-            "this version cannot judge before, during or after a moment yet: use `in PHASE`",
+            "before load",
+            "no phase is before `load`: windows are whole phases",
         ),
-        ("ledger.lost in drain == 0", "ledger.lost", "this version cannot judge within `drain` yet"),
+        ("ledger.lost after 1MB == 0", "after 1MB", "no phase is after `1MB`: windows are whole phases"),
+        (
+            "ledger.lost in drain == 0",
+            "ledger.lost",
+            "`ledger.lost` has no figure of its own in `drain`: what arrives then belongs to the phase of its event",
+        ),
+        (
+            "ledger.lost in closed == 0",
+            "ledger.lost",
+            "in `closed` only the server's gauges are known, after the last close, not `ledger.lost`",
+        ),
+        (
+            "server_stats.worst.error_ratio in setup == 0%",
+            "server_stats.worst.error_ratio",
+            "in `setup` only the server's gauges are known, at its last census, not `server_stats.worst.error_ratio`",
+        ),
     ];
     for (text, place, message) in table {
         let finding = parse(text, &names()).unwrap_err();

@@ -4,7 +4,7 @@
 
 use toml::Spanned;
 
-use super::condition::{Term, When};
+use super::condition::{Condition, Op, Over, Term, Test, When};
 use super::faults::file::{FaultTable, How, Kind, Of};
 use super::file::{Payload, ScenarioTable, WhenBehind};
 use super::problem::Finding;
@@ -90,21 +90,44 @@ fn kept_per_group_and_phase(metric: &str) -> bool {
     metric.starts_with("ledger.") || metric.starts_with("latency.deliver")
 }
 
-/// Why a condition of `abort-if` would never be looked at with figures of the run.
-pub(crate) fn in_abort_if(metric: &str) -> Option<String> {
-    let live = metric.starts_with("resources.");
-    (!live).then(|| format!("this version watches `resources.…` only while it runs, not `{metric}` yet"))
+/// Counts that are known while a run goes on, beside `resources.…`; all of them only grow within a round.
+const LIVE: [&str; 8] = [
+    "connections.established",
+    "connections.dropped_unexpectedly",
+    "connections.peak_open",
+    "connections.peak_handshaking",
+    "subscriptions.confirmed",
+    "published.sent",
+    "ledger.obligations",
+    "ledger.receipts",
+];
+
+/// Why a condition of `abort-if` would never be looked at with figures of the run, or would stop it at its begin.
+pub(crate) fn in_abort_if(condition: &Condition) -> Option<String> {
+    let counts = |term: &Term| LIVE.contains(&term.metric.as_str());
+    for term in condition.terms() {
+        let metric = &term.metric;
+        if !metric.starts_with("resources.") && !counts(term) {
+            let known = LIVE.join("`, `");
+            return Some(format!("while it runs `resources.…`, `{known}` can be watched, not `{metric}`"));
+        }
+        if term.subject.is_some() || term.when.is_some() {
+            return Some(format!("while it runs `{metric}` is known of the whole run only"));
+        }
+    }
+    let (Test::Compare { left, .. } | Test::Within { left, .. }) = &condition.test else { return None };
+    if left.over == Some(Over::Predicted) {
+        return Some("while it runs nothing is compared with what is predicted of the whole run".to_owned());
+    }
+    let rising = matches!(condition.test, Test::Compare { op: Op::Greater | Op::GreaterOrEqual, .. });
+    (counts(&left.term) && left.over.is_none() && !rising)
+        .then(|| format!("`{}` begins at 0 and only grows: compare it with > or >=", left.term.metric))
 }
 
 /// Why a term of a condition cannot be judged yet.
 pub(crate) fn in_condition(term: &Term) -> Option<String> {
     let what = match (&term.subject, &term.when) {
-        (_, Some(When::Before(_) | When::During(_) | When::After(_))) => {
-            "this version cannot judge before, during or after a moment yet: use `in PHASE`".to_owned()
-        }
-        (_, Some(When::In(stage))) if STAGES.contains(&stage.as_str()) => {
-            format!("this version cannot judge within `{stage}` yet")
-        }
+        (_, Some(When::In(stage))) if STAGES.contains(&stage.as_str()) => return None,
         (Some(group), None) if !kept_per_group(&term.metric) => {
             format!("this version cannot tell `{}` of `{group}` alone yet", term.metric)
         }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::plan::{Crew, Pace, Part, Plan, PublisherGroup, Reconnect, SubscriberGroup};
+use super::predict_latency;
 use crate::inject::{Act, Schedule};
 
 impl Plan {
@@ -39,24 +40,31 @@ impl Plan {
     #[must_use]
     pub fn predict(&self) -> BTreeMap<String, f64> {
         let mut predicted = BTreeMap::new();
-        let victims = self.victims_on_channels();
+        let known = Known::of(self);
         let phases: Vec<Option<PhaseCounts>> =
-            (0..self.phases.len()).map(|phase| self.count_phase(phase, &victims)).collect();
+            (0..self.phases.len()).map(|phase| self.count_phase(phase, &known)).collect();
+        let deliveries =
+            |counts: &Option<PhaseCounts>| Some(counts.as_ref()?.owed.iter().map(|o| o.all).sum());
+        let deliveries: Vec<Option<f64>> = phases.iter().map(deliveries).collect();
         for (phase, counts) in self.phases.iter().zip(&phases) {
             if let Some(counts) = counts {
                 self.put(&mut predicted, counts, &format!(" in {}", phase.name));
             }
         }
-        let known: Option<Vec<PhaseCounts>> = phases.into_iter().collect();
-        if let Some(known) = known {
-            let sum = known.into_iter().fold(PhaseCounts::default(), |sum, one| sum.add(&one));
+        let counted: Option<Vec<PhaseCounts>> = phases.into_iter().collect();
+        if let Some(counted) = counted {
+            let sum = counted
+                .into_iter()
+                .fold(PhaseCounts { acked_known: true, ..PhaseCounts::default() }, |sum, one| sum.add(&one));
             self.put(&mut predicted, &sum, "");
         }
         for (index, fault) in self.faults.iter().enumerate() {
+            let applications = known.schedule.acts().iter().filter(|act| act.fault == index).count();
             for name in ["planned", "applied"] {
-                predicted.insert(format!("faults.{}.{name}", fault.name), self.applications(index) as f64);
+                predicted.insert(format!("faults.{}.{name}", fault.name), applications as f64);
             }
         }
+        predict_latency::put(self, &known.schedule, &deliveries, &mut predicted);
         predicted
     }
 
@@ -71,15 +79,6 @@ impl Plan {
         self.schedule().acts().iter().filter_map(|act| self.taking_phase(act)).min()
     }
 
-    /// The same of the connections of a group.
-    fn first_taking_of(&self, group: usize) -> Option<usize> {
-        let schedule = self.schedule();
-        let first = schedule.first_of(Crew::Subscribers(group));
-        let own = first..first + self.subscribers[group].connections;
-        let acts = schedule.acts().iter().filter(|act| own.contains(&act.connection));
-        acts.filter_map(|act| self.taking_phase(act)).min()
-    }
-
     fn taking_phase(&self, act: &Act) -> Option<usize> {
         let takes = self.faults[act.fault].kind.takes_away();
         match act.part {
@@ -89,16 +88,12 @@ impl Plan {
         }
     }
 
-    /// Applications of a fault in one round.
-    pub(crate) fn applications(&self, fault: usize) -> u64 {
-        self.schedule().acts().iter().filter(|act| act.fault == fault).count() as u64
-    }
-
     fn put(&self, predicted: &mut BTreeMap<String, f64>, counts: &PhaseCounts, suffix: &str) {
         let mut put = |metric: String, value: f64| {
             predicted.insert(format!("{metric}{suffix}"), value);
         };
-        for name in ["attempted", "sent", "acked"] {
+        let acked = counts.acked_known.then_some("acked");
+        for name in ["attempted", "sent"].into_iter().chain(acked) {
             put(format!("published.{name}"), counts.events as f64);
         }
         if let Some(seconds) = counts.seconds.filter(|seconds| *seconds > 0.0) {
@@ -129,18 +124,23 @@ impl Plan {
         }
         if !self.faults.is_empty() {
             put("victims.", all_known, sum(|owed| owed.victims));
-            put("bystanders.", true, sum(|owed| owed.all - owed.victims));
+            // Faults on publishers are the only ones that bystanders feel.
+            let others = all_known || counts.acked_known;
+            put("bystanders.", others, sum(|owed| owed.all - owed.victims));
         }
     }
 
     /// One pass of one phase; `None`: some publisher's number of events is not known.
-    fn count_phase(&self, phase: usize, victims: &[Vec<u32>]) -> Option<PhaseCounts> {
-        let owed = self.subscribers.iter().enumerate().map(|(index, group)| {
-            let whole = self.first_taking_of(index).is_none_or(|first| phase < first);
+    fn count_phase(&self, phase: usize, known: &Known) -> Option<PhaseCounts> {
+        let untouched = |first: Option<usize>| first.is_none_or(|first| phase < first);
+        // What is published in the moment of a cut may be accepted without anybody knowing.
+        let acked_known = untouched(known.publishing_until);
+        let owed = self.subscribers.iter().zip(&known.whole_until).map(|(group, first)| {
+            let whole = untouched(*first);
             let returns = group.reconnect != Reconnect::None;
-            Owed { owed_known: whole || returns, delivered_known: whole, ..Owed::default() }
+            Owed { owed_known: whole || returns, delivered_known: whole && acked_known, ..Owed::default() }
         });
-        let mut counts = PhaseCounts { owed: owed.collect(), ..PhaseCounts::default() };
+        let mut counts = PhaseCounts { owed: owed.collect(), acked_known, ..PhaseCounts::default() };
         let mut seconds = Some(0.0_f64);
         for group in &self.publishers {
             let events = self.events_in(group, phase)?;
@@ -154,7 +154,9 @@ impl Plan {
                 };
             }
             let range = before..before + events;
-            for ((owed, subscribers), victims) in counts.owed.iter_mut().zip(&self.subscribers).zip(victims) {
+            for ((owed, subscribers), victims) in
+                counts.owed.iter_mut().zip(&self.subscribers).zip(&known.victims)
+            {
                 owed.all += self.deliveries(group, subscribers, &range);
                 owed.victims += self.deliveries_to(group, &range, |channel| {
                     victims.get(channel as usize).copied().unwrap_or_default().into()
@@ -163,28 +165,6 @@ impl Plan {
         }
         counts.seconds = seconds;
         Some(counts)
-    }
-
-    /// Per group, how many subscriptions of its victims are on each channel; nothing where it has none.
-    fn victims_on_channels(&self) -> Vec<Vec<u32>> {
-        let schedule = self.schedule();
-        let mut connection = 0;
-        let mut on_channels = Vec::new();
-        for (index, group) in self.subscribers.iter().enumerate() {
-            let all = connection..connection + group.connections;
-            let mut counts = Vec::new();
-            if self.first_taking_of(index).is_some() {
-                counts = vec![0; self.channels as usize];
-                let per = group.per_connection();
-                for victim in all.clone().filter(|connection| schedule.is_victim(*connection)) {
-                    let first = group.first_subscription + (victim - all.start) * per;
-                    (first..first + per).for_each(|sub| counts[(sub % self.channels) as usize] += 1);
-                }
-            }
-            on_channels.push(counts);
-            connection = all.end;
-        }
-        on_channels
     }
 
     /// Deliveries owed to one group for a range of events of another.
@@ -207,6 +187,45 @@ impl Plan {
     }
 }
 
+/// What the faults of a plan leave known.
+struct Known {
+    schedule: Schedule,
+    /// Per group of subscribers: the first phase in which a fault can keep a delivery from one of it.
+    whole_until: Vec<Option<usize>>,
+    /// The same of all publishers, and what they publish.
+    publishing_until: Option<usize>,
+    /// Per group of subscribers, how many subscriptions of its victims, of whatever fault, are on each channel.
+    victims: Vec<Vec<u32>>,
+}
+
+impl Known {
+    fn of(plan: &Plan) -> Self {
+        let schedule = plan.schedule();
+        let first_taking = |own: Range<u32>| {
+            let acts = schedule.acts().iter().filter(|act| own.contains(&act.connection));
+            acts.filter_map(|act| plan.taking_phase(act)).min()
+        };
+        let seats = |index: usize, group: &SubscriberGroup| {
+            let first = schedule.first_of(Crew::Subscribers(index));
+            first..first + group.connections
+        };
+        let groups = || plan.subscribers.iter().enumerate();
+        let whole_until: Vec<_> = groups().map(|(index, group)| first_taking(seats(index, group))).collect();
+        let publishing_until = first_taking(plan.subscriber_connections()..u32::MAX);
+        let on_channels = |(index, group): (usize, &SubscriberGroup)| {
+            let mut counts = vec![0; plan.channels as usize];
+            let (own, per) = (seats(index, group), group.per_connection());
+            for victim in own.clone().filter(|connection| schedule.is_victim(*connection)) {
+                let first = group.first_subscription + (victim - own.start) * per;
+                (first..first + per).for_each(|sub| counts[(sub % plan.channels) as usize] += 1);
+            }
+            counts
+        };
+        let victims = groups().map(on_channels).collect();
+        Self { whole_until, publishing_until, victims, schedule }
+    }
+}
+
 /// How many of 0..n leave the remainder r when divided by d.
 fn hits(n: u64, d: u64, r: u64) -> u64 {
     n / d + u64::from(r < n % d)
@@ -216,6 +235,8 @@ fn hits(n: u64, d: u64, r: u64) -> u64 {
 #[derive(Debug, Clone, Default)]
 struct PhaseCounts {
     events: u64,
+    /// Whether all of them are acknowledged, if the server takes them.
+    acked_known: bool,
     /// Per subscriber group.
     owed: Vec<Owed>,
     /// From the first event until the last one's successor would be due.
@@ -252,6 +273,7 @@ impl PhaseCounts {
         let longer = if self.owed.is_empty() { vec![nothing; other.owed.len()] } else { self.owed };
         Self {
             events: self.events + other.events,
+            acked_known: self.acked_known && other.acked_known,
             owed: longer.into_iter().zip(&other.owed).map(|(a, b)| a.add(b)).collect(),
             seconds: match (self.events, self.seconds, other.seconds) {
                 (0, _, seconds) => seconds,

@@ -31,9 +31,9 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
     if evidence.generator.health == Health::Limited && relies_on_us {
         return Some(format!("the generator was limited: {}", reasons()));
     }
-    // Our own processing can only make a delivery look later, so a pass below an upper limit stands.
-    let stands = judged.verdict == Verdict::Pass && is_upper_limit(&condition.test);
-    if let Some(why) = terms.iter().find_map(|term| own_processing(term, evidence)).filter(|_| !stands) {
+    if let Some(why) =
+        lengthened(condition, judged).into_iter().find_map(|term| own_processing(term, evidence))
+    {
         return Some(why);
     }
     match judged.verdict {
@@ -56,8 +56,26 @@ fn ended_early(run: &RunInfo) -> Option<String> {
     Some(format!("the run was {how} before this could be decided"))
 }
 
-fn is_upper_limit(test: &Test) -> bool {
-    matches!(test, Test::Compare { left: Quantity { over: None, .. }, op: Op::Less | Op::LessOrEqual, .. })
+/// Terms that may have decided by being longer than they should: our own processing can only make a delivery look
+/// later, so what passes below an upper limit, or fails below a lower one, does so all the more without it. Of a
+/// quotient it is the other way round with what is divided by.
+fn lengthened<'a>(condition: &'a Condition, judged: &Judgement) -> Vec<&'a Term> {
+    let (Test::Compare { left, .. } | Test::Within { left, .. }) = &condition.test else {
+        return condition.terms();
+    };
+    let below = match (&condition.test, &judged.observed) {
+        (Test::Compare { op: Op::Less | Op::LessOrEqual, .. }, _) => judged.verdict == Verdict::Pass,
+        (Test::Compare { op: Op::Greater | Op::GreaterOrEqual, .. }, _) => judged.verdict == Verdict::Fail,
+        (Test::Within { low, .. }, Some(Observed::Number(number))) if judged.verdict == Verdict::Fail => {
+            *number < low.number
+        }
+        _ => return condition.terms(),
+    };
+    match &left.over {
+        Some(Over::Term(over)) if below => vec![over],
+        _ if below => Vec::new(),
+        _ => vec![&left.term],
+    }
 }
 
 /// Whether the observed value can only have exceeded its limit by more: what was left undecided takes nothing away.
@@ -100,8 +118,10 @@ fn is_proven(condition: &Condition, judged: &Judgement) -> bool {
     let Test::Compare { left: Quantity { term, over: None }, op, right, .. } = &condition.test else {
         return false;
     };
-    let only_rises =
-        term.dimension == Dimension::Count || term.keys.last().is_some_and(|key| key == "memory_peak_bytes");
+    // Breakers that are open may still close.
+    let counts =
+        term.dimension == Dimension::Count && term.keys.last().is_none_or(|key| key != "open_at_end");
+    let only_rises = counts || term.keys.last().is_some_and(|key| key == "memory_peak_bytes");
     let above = matches!(judged.observed, Some(Observed::Number(number)) if number > right.number);
     only_rises && above && matches!(op, Op::Less | Op::LessOrEqual | Op::Equal)
 }

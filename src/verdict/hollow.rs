@@ -30,6 +30,14 @@ pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
             none("connections", "established", "no connection was established")
         }
         ["errors", _] => none("connections", "established", "no connection was established"),
+        // A breaker that never opened has nothing to be closed again.
+        ["breaker", "opened"] => none("reconnects", "attempts", "nobody tried to connect again"),
+        ["breaker", _] => none("breaker", "opened", "no breaker ever opened"),
+        ["reconnects", "ended"] => none("connections", "established", "no connection was established"),
+        ["reconnects", "attempts" | "amplification"] => none("reconnects", "ended", "no connection ended"),
+        // Times that are there are those of connections that came back.
+        ["reconnects", "restored_50_s" | "restored_95_s" | "restored_100_s"] => None,
+        ["reconnects", _] => none("reconnects", "attempts", "nobody tried to connect again"),
         ["published", "failed" | "unknown"] => none("published", "sent", "nothing was published"),
         _ => None,
     }

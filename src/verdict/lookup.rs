@@ -2,14 +2,23 @@
 
 use serde_json::{Map, Value};
 
+use super::window;
 use crate::report::model::Observed;
 use crate::scenarios::condition::{Dimension, Term, When};
 
 /// What a term stands for, or why that is unknown.
 pub(crate) fn find(report: &Value, term: &Term) -> Result<Observed, String> {
+    if let Some(found) = in_stage(report, term) {
+        return found;
+    }
     let scopes = scopes(report, term)?;
-    let [scope] = scopes.as_slice() else { return sum(&scopes, term) };
-    walk(scope, &term.keys).map_err(|gap| gap.why(term))
+    let found = |scope: &Value| walk(scope, &term.keys).map_err(|gap| gap.why(term));
+    if let [scope] = scopes.as_slice() {
+        return found(scope);
+    }
+    let plain =
+        |scope: &Value| number(&found(scope)?).ok_or_else(|| format!("{} is not a number", term.metric));
+    window::together(&scopes, term, plain)
 }
 
 /// The same for a sibling of the term's last key, such as `attempted` beside `established_ratio`; `None` where it
@@ -36,13 +45,23 @@ pub(crate) fn predicted(report: &Value, term: &Term) -> Result<f64, String> {
         Some(subject) => format!("{subject}.{}", term.metric),
         None => term.metric.clone(),
     };
-    let key = match &term.when {
-        None => metric,
-        Some(When::In(phase) | When::During(Some(phase))) => format!("{metric} in {phase}"),
-        Some(_) => return Err(format!("the plan predicts {metric} only for whole phases")),
+    let value = |key: &str| report.get("predicted").and_then(|p| p.get(key)).and_then(Value::as_f64);
+    let keys = match &term.when {
+        None => vec![metric],
+        Some(when) => {
+            let phases = window::names_in(report, when);
+            phases.iter().map(|phase| format!("{metric} in {phase}")).collect()
+        }
     };
-    let predicted = report.get("predicted").and_then(|p| p.get(&key)).and_then(Value::as_f64);
-    predicted.ok_or_else(|| format!("the plan predicts nothing for {key}"))
+    let nothing = || Err(format!("the plan predicts nothing for {}", term.key()));
+    match keys.as_slice() {
+        [key] => value(key).map_or_else(nothing, Ok),
+        // Nothing but counts adds up.
+        [_, ..] if term.dimension == Dimension::Count => {
+            keys.iter().map(|key| value(key)).sum::<Option<f64>>().map_or_else(nothing, Ok)
+        }
+        _ => nothing(),
+    }
 }
 
 /// The number in an observation, if it is one.
@@ -61,7 +80,7 @@ fn scopes<'a>(report: &'a Value, term: &Term) -> Result<Vec<&'a Value>, String> 
             Some(subject) => subject_scope(report, subject),
         };
     };
-    let phases = window(report, when)?;
+    let phases = window::phases_in(report, when)?;
     let Some(subject) = &term.subject else { return Ok(phases) };
     let in_phase = |phase: &'a Value| phase.get("groups").and_then(|groups| groups.get(subject));
     phases
@@ -75,89 +94,36 @@ fn subject_scope<'a>(report: &'a Value, subject: &str) -> Result<Vec<&'a Value>,
     if let Some(group) = report.get("groups").and_then(|groups| groups.get(subject)) {
         return Ok(vec![group]);
     }
-    let phases: Vec<_> = phases(report).filter(|phase| name(phase) == subject).collect();
+    let phases: Vec<_> = window::phases(report).filter(|phase| window::name(phase) == subject).collect();
     if phases.is_empty() { Err(format!("nothing was recorded for {subject}")) } else { Ok(phases) }
 }
 
-/// The phases a window covers.
-fn window<'a>(report: &'a Value, when: &When) -> Result<Vec<&'a Value>, String> {
-    let (phases, said) = match when {
-        When::In(name) => (named(report, name), format!("in {name}")),
-        When::Before(of) => (by_time(report, of.as_deref(), |p, from, _| p.1 <= from), said("before", of)),
-        When::During(of) => {
-            (by_time(report, of.as_deref(), |p, from, to| p.0 <= to && p.1 > from), said("during", of))
-        }
-        When::After(of) => (by_time(report, of.as_deref(), |p, _, to| p.0 >= to), said("after", of)),
+/// The server's gauges in a stage that is no phase: they stand among the checks. `None`: another window or metric.
+fn in_stage(report: &Value, term: &Term) -> Option<Result<Observed, String>> {
+    let Some(When::In(stage)) = &term.when else { return None };
+    let moment = match stage.as_str() {
+        "setup" => "at census",
+        "closed" => "after close",
+        _ => return None,
     };
-    if phases.is_empty() { Err(format!("nothing was recorded {said}")) } else { Ok(phases) }
-}
-
-fn said(word: &str, of: &Option<String>) -> String {
-    format!("{word} {}", of.as_deref().unwrap_or("the faults"))
-}
-
-/// Phases whose (start, end) stands to a span as `fits` asks. Nothing fits a span that never was.
-fn by_time<'a>(
-    report: &'a Value,
-    of: Option<&str>,
-    fits: impl Fn((f64, f64), f64, f64) -> bool,
-) -> Vec<&'a Value> {
-    let Some((from, to)) = span(report, of) else { return Vec::new() };
-    phases(report).filter(|phase| bounds(phase).is_some_and(|bounds| fits(bounds, from, to))).collect()
-}
-
-/// When a phase or fault lasted; without a name, from the first to the last application of any fault. The end of
-/// a fault is not recorded, so the phase of its last application counts as its end: faults last as long as their
-/// phase unless told otherwise.
-fn span(report: &Value, of: Option<&str>) -> Option<(f64, f64)> {
-    let wide = |spans: Vec<(f64, f64)>| spans.into_iter().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-    if let Some(name) = of {
-        let phases = named(report, name);
-        if !phases.is_empty() {
-            // Neighbours touch: the end is drawn in a little, so that the next phase is not part of this one.
-            return wide(phases.into_iter().filter_map(bounds).collect())
-                .map(|(s, e)| (s, (e - 1e-9).max(s)));
-        }
-    }
-    let faults = report.get("faults")?.as_object()?;
-    let of_interest = faults.iter().filter(|(name, _)| of.is_none_or(|wanted| wanted == name.as_str()));
-    let applied = wide(
-        of_interest
-            .filter_map(|(_, fault)| Some((fault.get("first_s")?.as_f64()?, fault.get("last_s")?.as_f64()?)))
-            .collect(),
-    )?;
-    let held: Vec<_> =
-        phases(report).filter_map(bounds).filter(|p| p.0 <= applied.1 && p.1 > applied.0).collect();
-    wide(held).map(|(s, e)| (s, (e - 1e-9).max(s))).or(Some(applied))
-}
-
-fn named<'a>(report: &'a Value, wanted: &str) -> Vec<&'a Value> {
-    phases(report).filter(|phase| name(phase) == wanted).collect()
-}
-
-fn phases(report: &Value) -> impl Iterator<Item = &Value> {
-    report.get("phases").and_then(Value::as_array).into_iter().flatten()
-}
-
-fn name(phase: &Value) -> &str {
-    phase.get("name").and_then(Value::as_str).unwrap_or_default()
-}
-
-fn bounds(phase: &Value) -> Option<(f64, f64)> {
-    Some((phase.get("start_s")?.as_f64()?, phase.get("end_s")?.as_f64()?))
-}
-
-/// Counts add up over several phases; nothing else does.
-fn sum(scopes: &[&Value], term: &Term) -> Result<Observed, String> {
-    if term.dimension != Dimension::Count {
-        return Err(format!("{} was not recorded over several phases together", term.metric));
-    }
-    let mut total = 0.0;
-    for scope in scopes {
-        let found = walk(scope, &term.keys).map_err(|gap| gap.why(term))?;
-        total += number(&found).ok_or_else(|| format!("{} is not a number", term.metric))?;
-    }
-    Ok(Observed::Number(total))
+    let keys: Vec<&str> = term.keys.iter().map(String::as_str).collect();
+    let ["server_stats", which, "error_ratio"] = keys.as_slice() else { return None };
+    let wanted = |name: &str| match name.strip_suffix(moment).map(str::trim_end) {
+        Some(count) => *which == "gauges" || *which == count,
+        None => false,
+    };
+    let checks = report.pointer("/server_stats/checks").and_then(Value::as_array);
+    let found = checks
+        .into_iter()
+        .flatten()
+        .filter(|check| check.get("name").and_then(Value::as_str).is_some_and(wanted));
+    let ratios: Option<Vec<f64>> = found.map(|check| check.get("error_ratio")?.as_f64()).collect();
+    // Of several waves the last census counts, as in the report; of gauges the worst.
+    let chosen = ratios.and_then(|all| match *which {
+        "gauges" => all.into_iter().reduce(f64::max),
+        _ => all.last().copied(),
+    });
+    Some(chosen.map(Observed::Number).ok_or_else(|| Gap::Null.why(term)))
 }
 
 /// Why a walk found nothing.
@@ -180,6 +146,9 @@ impl Gap {
             }
             (Self::Unrecorded, _) => format!("{} was not recorded", term.metric),
             (Self::Null, ["latency", ..]) => "no samples".to_owned(),
+            (Self::Null, ["server_stats", ..]) if matches!(&term.when, Some(When::In(stage)) if stage == "closed") => {
+                "the server's statistics were not read after the last close".to_owned()
+            }
             (Self::Null, ["server_stats", ..]) => "the server's statistics were not available".to_owned(),
             (Self::Null, ["resources", "server", ..]) => {
                 "the server's process could not be observed".to_owned()
@@ -189,6 +158,11 @@ impl Gap {
                 "no connection ended during the run".to_owned()
             }
             (Self::Null, ["recovered_ratio"]) => format!("{} was not recorded per phase", term.metric),
+            (Self::Null, ["reconnects", "amplification"]) => "no connection ended during the run".to_owned(),
+            (Self::Null, ["reconnects", ..]) => "so many connections did not come back".to_owned(),
+            (Self::Null, ["flow", ..]) => "nothing was received".to_owned(),
+            (Self::Null, ["faults", _, "delays", ..]) => "it delayed nothing".to_owned(),
+            (Self::Null, ["faults", ..]) => "it was never applied".to_owned(),
             (Self::Null, ["rounds", ..]) => "there were no two rounds to compare".to_owned(),
             (Self::Null, ["waves", ..]) => "there were no two waves to compare".to_owned(),
             (Self::Null, _) => format!("{} has no samples", term.metric),

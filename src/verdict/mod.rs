@@ -14,6 +14,7 @@ pub mod statistics;
 #[cfg(test)]
 mod tests;
 mod undecided;
+mod window;
 mod wording;
 
 pub use claims::claims;

@@ -17,7 +17,9 @@ pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
             "lost" | "lost_proven" | "lost_presumed" => open_deliveries(term, evidence),
             _ => None,
         }),
-        ["recovered_ratio"] => settled(evidence),
+        // Who is still on the way back goes on trying, and its breaker may still close.
+        ["reconnects", restored] if restored.starts_with("restored") => None,
+        ["recovered_ratio"] | ["breaker" | "reconnects", _] => settled(evidence),
         ["latency", "reconnect", _] => missing_reconnects(term, evidence),
         _ => None,
     }

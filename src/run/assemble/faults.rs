@@ -1,13 +1,23 @@
 //! Plan and deed of every fault, side by side.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use indexmap::IndexMap;
 
 use crate::inject::{Act, FaultTally};
 use crate::report::model::{DelayReport, FaultReport, PointReport};
-use crate::scenarios::plan::{DropPoint, Fault, Plan};
+use crate::scenarios::plan::{DropPoint, Fault, Part, Plan};
 
 /// Every fault of the plan. How often it was planned is read off the schedule, never off what happened.
-pub(super) fn faults(plan: &Plan, acts: &[Act], tallies: &[FaultTally]) -> IndexMap<String, FaultReport> {
+///
+/// `phases`: begin and end of each, on the run's axis.
+pub(super) fn faults(
+    plan: &Plan,
+    acts: &[Act],
+    tallies: &[FaultTally],
+    phases: &[(u64, u64)],
+) -> IndexMap<String, FaultReport> {
     let none = FaultTally::default();
     let one = |(index, fault): (usize, &Fault)| {
         let planned = acts.iter().filter(|act| act.fault == index).count() as u64;
@@ -16,6 +26,7 @@ pub(super) fn faults(plan: &Plan, acts: &[Act], tallies: &[FaultTally]) -> Index
         let report = FaultReport {
             kind: fault.kind.name().to_owned(),
             layer: fault.kind.layer().to_owned(),
+            parts: parts(plan, acts, index, phases),
             planned,
             applied: tally.applied,
             not_applied: planned.saturating_sub(tally.applied),
@@ -31,6 +42,24 @@ pub(super) fn faults(plan: &Plan, acts: &[Act], tallies: &[FaultTally]) -> Index
         (fault.name.clone(), report)
     };
     plan.faults.iter().enumerate().map(one).collect()
+}
+
+/// Parts of the run that a fault acts in: those it begins in, and those that its length reaches into.
+fn parts(plan: &Plan, acts: &[Act], fault: usize, phases: &[(u64, u64)]) -> Vec<String> {
+    let mut acting: BTreeSet<Part> = BTreeSet::new();
+    for act in acts.iter().filter(|act| act.fault == fault) {
+        acting.insert(act.part);
+        let (Part::Phase(first), Some(length)) = (act.part, act.length) else { continue };
+        let Some((began, _)) = phases.get(first) else { continue };
+        let over = Duration::from_nanos(*began).saturating_add(act.after).saturating_add(length);
+        let reached = (first + 1..phases.len()).filter(|later| Duration::from_nanos(phases[*later].0) < over);
+        acting.extend(reached.map(Part::Phase));
+    }
+    let name = |part| match part {
+        Part::Setup => "setup".to_owned(),
+        Part::Phase(phase) => plan.phases[phase].name.clone(),
+    };
+    acting.into_iter().map(name).collect()
 }
 
 /// Plan and deed for every point that connections are ended at, in the order of a connection's life.

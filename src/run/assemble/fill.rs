@@ -6,7 +6,7 @@ use super::errors::{Deeds, errors};
 use super::facts::Facts;
 use super::faults::faults;
 use super::generator::generator;
-use super::publishing::{due, published};
+use super::publishing::{due, flow, published};
 use super::returns::returns;
 use crate::clients::publisher::PublisherResult;
 use crate::inject::Schedule;
@@ -46,8 +46,10 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     (report.reconnects, report.breaker) = returns(fleet.groups.iter());
     report.waves = (plan.subscribers.iter().any(|g| g.waves > 1))
         .then(|| Waves { server_memory: WaveMemory { spread: spread(&waves) }, each: waves });
+    let receipts = &fleet.latency.receipts;
+    report.flow = flow(receipts, fleet.publisher.groups.iter().flatten(), u64::MAX);
     report.latency = latencies(&fleet.latency, &fleet.publisher.latency);
-    report.faults = faults(plan, schedule.acts(), &fleet.faults);
+    report.faults = faults(plan, schedule.acts(), &fleet.faults, &phases);
     generator(report, &fleet, busiest);
 
     let facts = Facts::new(plan, &fleet.board.streams, &phases, &fleet.publisher);
@@ -79,6 +81,11 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         .map(|(index, span)| PhaseReport {
             published: published(
                 fleet.publisher.groups.iter().zip(&due).map(|(group, due)| (&group[index], due[index])),
+            ),
+            flow: flow(
+                &fleet.latency.receipts,
+                fleet.publisher.groups.iter().map(|group| &group[index]),
+                span.1,
             ),
             ..phase_report(plan, (index, *span), &fleet.latency, &totals, &selections)
         })

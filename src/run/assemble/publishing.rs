@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::clients::publisher::PublishTally;
 use crate::clients::source::{spans, timetable};
-use crate::report::model::Published;
+use crate::metrics::silence::Receipts;
+use crate::report::model::{Flow, Published};
 use crate::scenarios::plan::{Plan, PublisherGroup};
 
 /// Events of each publisher group that were due in each phase, `[group][phase]`: all that were planned, or those due by
@@ -25,20 +26,34 @@ pub(super) fn due(plan: &Plan, phases: &[(u64, u64)]) -> Vec<Vec<u64>> {
 /// What publishers did, each tally with the events that were due.
 pub(super) fn published<'a>(tallies: impl Iterator<Item = (&'a PublishTally, u64)>) -> Published {
     let mut all = Published::default();
-    let mut span: Option<(u64, u64)> = None;
+    let mut together = None;
     for (tally, attempted) in tallies {
         all.attempted += attempted;
         all.sent += tally.sent;
         all.acked += tally.acked;
         all.unknown += tally.unknown;
         all.failed += tally.failed;
-        if let Some((first, last)) = tally.span_ns {
-            span = Some(span.map_or((first, last), |(f, l)| (f.min(first), l.max(last))));
-        }
+        together = span(together.into_iter().chain(tally.span_ns));
     }
     // n events span n - 1 intervals.
-    all.rate = span
+    all.rate = together
         .filter(|(first, last)| last > first && all.sent > 1)
         .map(|(first, last)| (all.sent - 1) as f64 / ((last - first) as f64 / 1e9));
     all
+}
+
+/// From the first of several spans to the end of the last.
+fn span(spans: impl Iterator<Item = (u64, u64)>) -> Option<(u64, u64)> {
+    spans.reduce(|(first, last), (f, l)| (first.min(f), last.max(l)))
+}
+
+/// How evenly deliveries came while these events were published; `end_ns`: where that ends at the latest.
+pub(super) fn flow<'a>(
+    receipts: &Receipts,
+    tallies: impl Iterator<Item = &'a PublishTally>,
+    end_ns: u64,
+) -> Flow {
+    let longest = span(tallies.filter_map(|tally| tally.span_ns))
+        .and_then(|(first, last)| receipts.longest_silence(first, last, end_ns));
+    Flow { longest_silence_s: longest.map(|longest| longest.as_secs_f64()) }
 }

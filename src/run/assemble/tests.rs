@@ -8,11 +8,12 @@ use super::cohorts::{Selection, ledger, selections};
 use super::errors::{Deeds, errors};
 use super::facts::Facts;
 use super::faults::faults;
+use super::publishing::flow;
 use super::returns::returns;
 use crate::clients::board::Board;
 use crate::clients::failure::{Failure, Reason, Stage};
 use crate::clients::fleet::FleetResult;
-use crate::clients::publisher::PublisherResult;
+use crate::clients::publisher::{PublishTally, PublisherResult};
 use crate::clients::tally::GroupTally;
 use crate::clock::RunClock;
 use crate::inject::{Act, FaultTally, cohort};
@@ -21,6 +22,7 @@ use crate::ledger::{
     SubscriptionShape, Token, Totals,
 };
 use crate::metrics::LatencySet;
+use crate::metrics::silence::Receipts;
 use crate::report::model::{Breaker, Connections, Errors, FaultReport, Ledger, Published, Reconnects, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
@@ -85,10 +87,11 @@ fn victims_and_bystanders_are_told_apart_where_there_are_faults() {
 fn what_was_planned_is_reported_whatever_was_applied() {
     let mut tally = FaultTally::default();
     tally.apply(1_000_000_000, 1_000_500_000);
-    let reports = faults(&faulty(), &cuts(), &[tally]);
+    let reports = faults(&faulty(), &cuts(), &[tally], &[(0, 1), (1, 2)]);
     let cut = FaultReport {
         kind: "terminate".to_owned(),
         layer: "connection".to_owned(),
+        parts: vec!["herd".to_owned()],
         planned: 2,
         applied: 1,
         not_applied: 1,
@@ -100,11 +103,49 @@ fn what_was_planned_is_reported_whatever_was_applied() {
     };
     // Nobody told what became of the second one: then it was not applied.
     let again = FaultReport { planned: 1, not_applied: 1, ..FaultReport::default() };
-    let again = FaultReport { kind: cut.kind.clone(), layer: cut.layer.clone(), ..again };
+    let again =
+        FaultReport { kind: cut.kind.clone(), layer: cut.layer.clone(), parts: cut.parts.clone(), ..again };
     assert_eq!(
         reports.into_iter().collect::<Vec<_>>(),
         [("cut".to_owned(), cut), ("again".to_owned(), again)]
     );
+}
+
+#[test]
+fn a_fault_acts_as_far_as_its_length_reaches() {
+    const SECOND: u64 = 1_000_000_000;
+    let plan = faulty();
+    let parts = |part, after, length: Option<u64>| {
+        let act = Act {
+            part,
+            after: Duration::from_secs(after),
+            length: length.map(Duration::from_secs),
+            ..cuts()[0]
+        };
+        let spans = [(0, 4 * SECOND), (5 * SECOND, 9 * SECOND)];
+        faults(&plan, &[act], &[], &spans)["cut"].parts.clone()
+    };
+    assert_eq!(parts(Part::Phase(0), 1, None), ["before"]);
+    assert_eq!(parts(Part::Phase(0), 1, Some(4)), ["before"], "it ends before the next phase begins");
+    assert_eq!(parts(Part::Phase(0), 2, Some(4)), ["before", "herd"]);
+    assert_eq!(parts(Part::Phase(1), 2, Some(40)), ["herd"]);
+    assert_eq!(parts(Part::Setup, 0, None), ["setup"]);
+}
+
+#[test]
+fn silence_is_looked_for_while_any_group_publishes() {
+    const MS: u64 = 1_000_000;
+    let mut receipts = Receipts::default();
+    [100, 150, 900].iter().for_each(|ms| receipts.note(ms * MS));
+    let sent = |span: Option<(u64, u64)>| PublishTally {
+        span_ns: span.map(|(first, last)| (first * MS, last * MS)),
+        ..PublishTally::default()
+    };
+    let longest =
+        |tallies: &[PublishTally], end_ns| flow(&receipts, tallies.iter(), end_ns).longest_silence_s;
+    assert_eq!(longest(&[sent(Some((100, 140))), sent(None)], u64::MAX), Some(0.74));
+    assert_eq!(longest(&[sent(Some((100, 140))), sent(Some((50, 60)))], 200 * MS), Some(0.05));
+    assert_eq!(longest(&[sent(None)], u64::MAX), None);
 }
 
 #[test]
@@ -143,8 +184,9 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
     let first = Errors { ratio: Some(0.01), timeout: 1, unexpected: 1, unexplained: 1 };
     assert_eq!(of(&[cut.clone()]), first);
-    // It was on a connection that we held.
-    assert_eq!(of(&[cut]), Errors { unexpected: 0, ..first });
+    // What a fault of ours ended is none, wherever it is counted.
+    cut.failures.add(Failure::new(Stage::Upgrade, Reason::Injected), "");
+    assert_eq!(of(&[cut]), first);
 }
 
 #[test]

@@ -294,3 +294,58 @@ fn whoever_did_not_come_back_is_missing_from_the_times() {
     report.groups["victims"].latency.reconnect.as_mut().expect("times").max_us = 6_000_000;
     assert_eq!(verdict(&back_within(), &report).0, Verdict::Fail);
 }
+
+#[test]
+fn breakers_and_reconnects_need_that_something_went_wrong() {
+    let victims = |path| of_group("victims", zero(path));
+    let opened = |opened, open_at_end| Breaker { opened, open_at_end, ..Breaker::default() };
+    let tried = |ended, attempts| Reconnects { ended, attempts, ..Reconnects::default() };
+    let report = |breaker: Breaker, reconnects: Reconnects| {
+        with(|r| {
+            let group = &mut r.groups["victims"];
+            (group.breaker, group.reconnects) = (breaker, reconnects);
+        })
+    };
+    let open_at_end = victims("breaker.open_at_end");
+    let never = report(opened(0, 0), tried(2, 9));
+    assert_eq!(why(&open_at_end, &never).as_deref(), Some("no breaker ever opened"));
+    assert_eq!(verdict(&open_at_end, &report(opened(2, 0), tried(2, 9))), pass());
+    assert_eq!(verdict(&open_at_end, &report(opened(2, 1), tried(2, 9))).0, Verdict::Fail);
+    assert_eq!(verdict(&victims("breaker.opened"), &never), pass());
+    let idle = report(opened(0, 0), tried(2, 0));
+    let nobody = Some("nobody tried to connect again");
+    assert_eq!(why(&victims("breaker.opened"), &idle).as_deref(), nobody);
+    assert_eq!(why(&victims("reconnects.failed"), &idle).as_deref(), nobody);
+    let quiet = report(opened(0, 0), tried(0, 0));
+    assert_eq!(why(&victims("reconnects.attempts"), &quiet).as_deref(), Some("no connection ended"));
+    assert_eq!(verdict(&victims("reconnects.ended"), &quiet), pass());
+    // Who is still waiting would have gone on.
+    let mut waiting = report(opened(2, 0), tried(2, 9));
+    waiting.run.timed_out = vec!["settle".to_owned()];
+    let on_the_way = Some("the settle deadline passed while clients were still on their way back");
+    assert_eq!(why(&open_at_end, &waiting).as_deref(), on_the_way);
+}
+
+#[test]
+fn what_was_never_restored_has_no_time() {
+    let restored = term("reconnects.restored_95_s", Dimension::Duration);
+    let within = of_group("victims", condition("restored_95 < 8s", restored, Op::Less, 8.0));
+    let report = |restored_95_s| {
+        with(|r| {
+            r.groups["victims"].reconnects = Reconnects { ended: 2, restored_95_s, ..Reconnects::default() };
+        })
+    };
+    assert_eq!(verdict(&within, &report(Some(3.0))), pass());
+    assert_eq!(why(&within, &report(None)).as_deref(), Some("so many connections did not come back"));
+    let amplification = term("reconnects.amplification", Dimension::Ratio);
+    let bounded = of_group("victims", condition("amplification <= 15", amplification, Op::LessOrEqual, 15.0));
+    assert_eq!(why(&bounded, &report(None)).as_deref(), Some("no connection ended during the run"));
+}
+
+#[test]
+fn errors_of_victims_need_victims() {
+    let unexpected = of_group("victims", zero("errors.unexpected"));
+    assert_eq!(verdict(&unexpected, &herd()), pass());
+    let nobody = with(|r| r.groups["victims"].connections = Connections::default());
+    assert_eq!(why(&unexpected, &nobody).as_deref(), Some("no connection was established"));
+}

@@ -4,6 +4,7 @@ mod conclusions;
 mod doubts;
 mod faults;
 mod quantities;
+mod windows;
 
 use super::*;
 use crate::report::model::*;
