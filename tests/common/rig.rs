@@ -52,15 +52,28 @@ impl Reference {
 
     /// One of the server's own counts.
     pub(crate) fn count(&self, name: &str) -> u64 {
+        self.told("/stats")[name].as_u64().expect("a count")
+    }
+
+    /// How established connections have ended so far, as the server saw it: how often in which way, and the
+    /// subscriptions that each still held.
+    pub(crate) fn closings(&self) -> (Value, Vec<u64>) {
+        let told = self.told("/closings");
+        let log = told["log"].as_array().expect("a log").iter();
+        let ready = log.filter(|one| one["stage"] == "ready");
+        let held = ready.map(|one| one["subscriptions"].as_u64().expect("a count")).collect();
+        (told["counts"].clone(), held)
+    }
+
+    fn told(&self, path: &str) -> Value {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(self.address).expect("it listens");
-        let request = format!("GET /stats HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address);
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
         let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-        let stats: Value = serde_json::from_str(body).expect("JSON");
-        stats[name].as_u64().expect("a count")
+        serde_json::from_str(body).expect("JSON")
     }
 }
 
