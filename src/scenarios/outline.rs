@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Reconnect, Stagger};
+use super::plan::{
+    Aim, Crew, Delay, Direction, DropPoint, Fault, FaultKind, How, Part, Plan, Reconnect, Stagger,
+    SubscriberGroup, Terminate,
+};
 use super::units::{show_count, show_duration};
 use crate::inject::Schedule;
 
@@ -64,18 +67,20 @@ impl Plan {
     }
 
     fn fault_line(&self, fault: &Fault) -> String {
-        let does = match &fault.kind {
-            FaultKind::Terminate(end) => match end.how {
-                How::Reset => "reset".to_owned(),
-                How::Fin => "closed with FIN".to_owned(),
-                How::HalfClose => "closed on our side".to_owned(),
-                How::WsClose(code) => format!("closed with close code {code}"),
-            },
-            other => format!("hit by {}", other.name()),
-        };
-        let on = fault.on.iter().map(|aim| self.aim(*aim));
+        let on: Vec<String> = fault.on.iter().map(|aim| self.aim(*aim)).collect();
+        format!("{}: {} {}{}", fault.name, on.join(" and "), self.does(fault), self.when(fault))
+    }
+
+    /// When it does so.
+    fn when(&self, fault: &Fault) -> String {
         let parts: Vec<&str> = fault.parts.iter().map(|part| self.part_name(*part)).collect();
-        let begin = format!("the begin of {}", parts.join(" and "));
+        let parts = and(&parts);
+        let lasting = if fault.kind.lasts() { fault.length } else { None };
+        let whole = fault.kind.lasts() && lasting.is_none();
+        if whole && fault.start.is_zero() && fault.stagger == Stagger::Together {
+            return format!(", in {parts}");
+        }
+        let begin = format!("the begin of {parts}");
         let (at, from) = match fault.start {
             Duration::ZERO => (format!("at {begin}"), begin),
             start => (format!("{} after {begin}", show(start)), format!("{} after {begin}", show(start))),
@@ -85,8 +90,74 @@ impl Plan {
             Stagger::Linear(over) => format!("evenly over {} from {from}", show(over)),
             Stagger::Poisson(over) => format!("at random over {} from {from}", show(over)),
         };
-        let on: Vec<String> = on.collect();
-        format!("{}: {} are {does}, {when}", fault.name, on.join(" and "))
+        let lasting = lasting.map(|length| format!(" for {}", show(length))).unwrap_or_default();
+        format!("{lasting}, {when}{}", if whole { ", to its end" } else { "" })
+    }
+
+    /// What happens to its victims.
+    fn does(&self, fault: &Fault) -> String {
+        match &fault.kind {
+            FaultKind::ThinkTime(delay) => {
+                let (wait, how) = delayed(*delay);
+                format!("wait {wait}{how} before every subscribe and publish")
+            }
+            FaultKind::LinkDelay(link) => {
+                let way = |does: &str, delay: Option<Delay>| {
+                    let (late, how) = delayed(delay?);
+                    Some(format!("{does} everything {late} late{how}"))
+                };
+                let ways: Vec<String> =
+                    way("send", link.up).into_iter().chain(way("get", link.down)).collect();
+                ways.join(" and ")
+            }
+            FaultKind::Hold(Direction::Both) => "get and send nothing, which is held back".to_owned(),
+            FaultKind::Hold(Direction::Up) => "send nothing, which is held back".to_owned(),
+            FaultKind::Hold(Direction::Down) => "get nothing, which is held back".to_owned(),
+            FaultKind::Stall(Direction::Both) => "neither read nor write".to_owned(),
+            FaultKind::Stall(Direction::Up) => "do not write".to_owned(),
+            FaultKind::Stall(Direction::Down) => "do not read".to_owned(),
+            FaultKind::Partition { or_stall: true } => {
+                "are partitioned (or stalled where the kernel does not allow it)".to_owned()
+            }
+            FaultKind::Partition { or_stall: false } => "are partitioned".to_owned(),
+            FaultKind::HandshakeAbort(point) => format!("cannot connect (ended at {})", point.word()),
+            FaultKind::Terminate(end) => self.ends(fault, end),
+        }
+    }
+
+    fn ends(&self, fault: &Fault, end: &Terminate) -> String {
+        let does = match end.how {
+            How::Reset => "are reset".to_owned(),
+            How::Fin => "are closed with FIN".to_owned(),
+            How::HalfClose => "are closed on our side".to_owned(),
+            How::WsClose(code) => format!("are closed with close code {code}"),
+        };
+        if end.at.is_empty() {
+            return does;
+        }
+        let doing: Vec<&str> = end.at.iter().map(|point| doing(*point)).collect();
+        let (all, points) = (self.hit(fault), end.at.len() as u64);
+        let each = match (all / points, all % points) {
+            _ if points == 1 => String::new(),
+            (each, 0) => format!(" ({} each)", show_count(each)),
+            (each, _) => format!(" ({} or {} each)", show_count(each), show_count(each + 1)),
+        };
+        format!("{does} while they {}{each}", and(&doing))
+    }
+
+    /// How many connections a fault hits: one that it aims at twice is one victim.
+    fn hit(&self, fault: &Fault) -> u64 {
+        let aimed = fault.on.iter().map(|aim| match aim {
+            Aim::Group { count, .. } | Aim::Victims { count, .. } => u64::from(*count),
+        });
+        let groups = fault.on.iter().all(|aim| matches!(aim, Aim::Group { .. }));
+        match self.faults.iter().position(|other| other.name == fault.name) {
+            Some(index) if !groups => {
+                let acts = self.schedule().acts().iter().filter(|act| act.fault == index).count() as u64;
+                acts / (fault.parts.len() as u64).max(1)
+            }
+            _ => aimed.sum(),
+        }
     }
 
     /// Whom a fault aims at, with how many of how many.
@@ -144,11 +215,66 @@ impl Plan {
         let named: Vec<String> = victims.iter().take(NAMED).map(u32::to_string).collect();
         let more = if victims.len() > NAMED { ", …" } else { "" };
         let then = match crew {
-            Crew::Subscribers(group) => reconnects(self.subscribers[group].reconnect),
-            Crew::Publishers(_) => "they reconnect".to_owned(),
+            // Delays end no connection, so it does not matter who comes back how.
+            _ if !self.faults[index].kind.takes_away() => String::new(),
+            Crew::Subscribers(group) => format!("; {}", policy(&self.subscribers[group])),
+            Crew::Publishers(_) => "; they reconnect".to_owned(),
         };
-        Some(format!("{name} {}{more} (digest {digest:016x}); {then}", named.join(", ")))
+        Some(format!("{name} {}{more} (digest {digest:016x}){then}", named.join(", ")))
     }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn and(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [word] => (*word).to_owned(),
+        [before @ .., last] => format!("{} and {last}", before.join(", ")),
+    }
+}
+
+/// A delay, and how it is distributed.
+fn delayed(delay: Delay) -> (String, &'static str) {
+    match delay {
+        Delay::Fixed(time) => (show(time), ""),
+        Delay::Uniform { low, high } => (format!("{} to {}", show(low), show(high)), " (uniform)"),
+        Delay::Normal { mean, deviation } => (format!("{} ± {}", show(mean), show(deviation)), " (normal)"),
+    }
+}
+
+/// What a victim does when it is ended.
+fn doing(point: DropPoint) -> &'static str {
+    match point {
+        DropPoint::Connect => "connect",
+        DropPoint::Init => "initialise",
+        DropPoint::SubscribeSent => "subscribe",
+        DropPoint::PublishSent => "publish",
+        DropPoint::Receive => "receive",
+        DropPoint::ReceivePartial => "are amid a frame",
+        DropPoint::UnsubscribeSent => "unsubscribe",
+    }
+}
+
+/// What the clients of a group do about lost connections.
+fn policy(group: &SubscriberGroup) -> String {
+    let mut policy = reconnects(group.reconnect);
+    if let Some(budget) = group.retry_budget {
+        let _ = write!(
+            policy,
+            ", at most {} attempts in {}",
+            show_count(budget.attempts.into()),
+            show(budget.per)
+        );
+    }
+    if let Some(breaker) = group.breaker {
+        let (failures, open) = (show_count(breaker.opens_after.into()), show(breaker.stays_open));
+        let _ = write!(policy, ", with a circuit breaker that {failures} failures in a row open for {open}");
+    }
+    if let Some(keepalive) = group.keepalive {
+        let (every, dead) = (show(keepalive.every), show(keepalive.dead_after));
+        let _ = write!(policy, "; they ping every {every}, and {dead} of silence is a lost connection");
+    }
+    policy
 }
 
 fn reconnects(policy: Reconnect) -> String {
