@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
 use common::binary::Stressctl;
 use serde_json::Value;
 
@@ -62,6 +65,61 @@ fn parts_of_a_run_are_judged_by_themselves() {
     assert!(report["phases"][0]["server_stats"].is_null());
     let silence = report["flow"]["longest_silence_s"].as_f64().expect("something was received");
     assert!(silence < 1.0, "{silence} s");
+}
+
+/// `stressctl serve` with a subscription too many among its counts from the first event on; leaves with the test.
+struct Miscounting(Child, String);
+
+impl Miscounting {
+    fn start() -> Self {
+        let defect = ["--defect", "miscount=counter=subscriptions,by=1"];
+        let mut child = Command::new(env!("CARGO_BIN_EXE_stressctl"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-stdin"])
+            .args(defect)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut line).expect("it says where");
+        let url = line.trim().strip_prefix("listening on ").expect("it listens").to_owned();
+        Self(child, url)
+    }
+}
+
+impl Drop for Miscounting {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// A count that is wrong at the end of a phase fails the condition on it, and only the figures of that moment.
+#[test]
+fn a_wrong_count_at_the_end_of_a_phase_is_found() {
+    let server = Miscounting::start();
+    let host = server.1.trim_start_matches("ws://").split('/').next().expect("a host").to_owned();
+    let target = format!(
+        r#"
+        [targets.bad]
+        url = "{}"
+        [targets.bad.statistics]
+        url = "http://{host}/stats"
+        format = "json"
+        connections = "/connections"
+        subscriptions = "/subscriptions"
+        "#,
+        server.1
+    );
+    let file = format!("{target}{THREE}");
+    let run = Stressctl::run(&["--scenario", "three", "--target", "bad"]).scenarios(&file).finish();
+    let report = run.report("three");
+    let verdicts = ["counts", "counts-after", "all-there"].map(|id| judged(&report, id)["verdict"].clone());
+    assert_eq!(verdicts, ["fail", "pass", "pass"], "{}", report["server_stats"]);
+    // 41 of 40 subscriptions that are left.
+    assert_eq!(judged(&report, "counts")["observed"].as_f64(), Some(1.0 / 40.0));
+    assert_eq!(report["phases"][2]["server_stats"]["connections"]["error_ratio"].as_f64(), Some(0.0));
 }
 
 /// A count that the conductor sees while the run goes on ends it, long before its time.

@@ -1,11 +1,15 @@
 //! What faults did, and to whom: rows and sentences that the screen and the Markdown document share.
 
 use super::human::{NOTHING, clean, count, micros, rough_micros, seconds};
-use super::model::{Example, Latencies, Ledger, PhaseReport, Report, Slice};
+use super::model::{Example, FaultReport, Latencies, Ledger, PhaseReport, PointReport, Report, Slice};
 use super::words::{Row, publishes};
 
 /// Header of [`fault_rows`].
-pub(super) const FAULT_HEADER: [&str; 6] = ["Faults", "planned", "applied", "first", "within", "p99 late"];
+pub(super) const FAULT_HEADER: [&str; 7] =
+    ["Faults", "planned", "applied", "ended", "first", "within", "p99 late"];
+
+/// Width of a fault and its kind beyond which the kind stands below, so that the figures fit a narrow screen.
+const FAULT_NAME: usize = 24;
 
 /// Header of [`client_rows`].
 pub(super) const CLIENT_HEADER: [&str; 9] =
@@ -17,20 +21,65 @@ pub(super) const PHASE_HEADER: [&str; 7] = ["Phases", "owed", "delivered", "lost
 /// Names that stand for clients of several groups.
 pub(super) const COMPUTED: [&str; 2] = ["victims", "bystanders"];
 
-/// One line per fault: plan and deed.
-pub(super) fn fault_rows(report: &Report) -> Vec<Row<6>> {
+/// One line per fault, plan and deed, and below it one for each point that connections were ended at.
+pub(super) fn fault_rows(report: &Report) -> Vec<Row<7>> {
     let time = |s: Option<f64>| s.map_or_else(|| NOTHING.to_owned(), seconds);
-    let row = |(name, fault): (&String, &super::model::FaultReport)| {
-        [
-            clean(&format!("{name} ({})", fault.kind)),
+    let rows = |(name, fault): (&String, &FaultReport)| {
+        let told = clean(&format!("{name} ({})", fault.kind));
+        let is_short = told.chars().count() <= FAULT_NAME;
+        // What happens at one moment does not end.
+        let ended = if fault.kind == "terminate" { NOTHING.to_owned() } else { count(fault.ended) };
+        let whole = [
+            if is_short { told } else { clean(name) },
             count(fault.planned),
             count(fault.applied),
+            ended,
             time(fault.first_s),
             time(fault.spread_s),
             fault.applied_late_p99_us.map_or_else(|| NOTHING.to_owned(), micros),
-        ]
+        ];
+        let below = |text: String| -> Row<7> {
+            let mut row = std::array::from_fn(|_| String::new());
+            row[0] = text;
+            row
+        };
+        let point = |(name, point): (&String, &PointReport)| {
+            let mut row = below(clean(&format!("  {name}")));
+            [row[1], row[2]] = [point.planned, point.applied].map(count);
+            row
+        };
+        let kind = (!is_short).then(|| below(clean(&format!("  ({})", fault.kind))));
+        let points = fault.points.iter().map(point);
+        std::iter::once(whole).chain(kind).chain(points).collect::<Vec<_>>()
     };
-    report.faults.iter().map(row).collect()
+    report.faults.iter().flat_map(rows).collect()
+}
+
+/// What the rows of faults do not say: what ran instead, and how long delays were.
+pub(super) fn fault_notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    for (name, fault) in &report.faults {
+        if let Some(planned) = &fault.planned_kind {
+            notes.push(clean(&format!(
+                "{name}: this machine does not allow the {planned} of the plan, a {} ran in its place",
+                fault.kind
+            )));
+        }
+        if let Some(delays) = &fault.delays {
+            let time = |us: f64| seconds(us / 1e6);
+            notes.push(clean(&format!(
+                "{name}: {} delays, drawn {} ± {}, in fact {} ± {} ({} to {})",
+                count(delays.count),
+                time(delays.drawn_mean_us),
+                time(delays.drawn_deviation_us),
+                time(delays.mean_us),
+                time(delays.deviation_us),
+                time(delays.min_us),
+                time(delays.max_us)
+            )));
+        }
+    }
+    notes
 }
 
 /// One line per group of subscribers, victims and bystanders last; nothing where there were no faults.

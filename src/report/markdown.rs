@@ -11,7 +11,7 @@ use super::human::{self, NOTHING, count, micros, ratio, seconds};
 use super::markup::{code, escape, indented, line, list, named, quoted, table, unbroken};
 use super::model::{Example, Judgement, Report, Slice, Verdict, Wave};
 use super::style::{mark, word};
-use super::{disturbed, file, words};
+use super::{coming_back, disturbed, file, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
@@ -175,13 +175,31 @@ fn titled<const N: usize>(first: &'static str, mut header: [&'static str; N]) ->
     header
 }
 
-/// Plan and deed of each fault.
+/// Plan and deed of each fault, and how clients came back.
 fn faults(out: &mut String, report: &Report) {
     let rows: Vec<_> = disturbed::fault_rows(report).into_iter().map(indented).collect();
     if !rows.is_empty() {
         line(out, "### Faults");
-        let header = ["Fault", "Planned", "Applied", "First at", "All within", "p99 late"];
-        table(out, &header, "lrrrrr", &rows);
+        let header = ["Fault", "Planned", "Applied", "Ended", "First at", "All within", "p99 late"];
+        table(out, &header, "lrrrrrr", &rows);
+        list(out, disturbed::fault_notes(report).iter().map(String::as_str));
+    }
+    let rows: Vec<_> = coming_back::rows(report).into_iter().map(named).collect();
+    if !rows.is_empty() {
+        line(out, "### Reconnects");
+        let header = [
+            "Group",
+            "Ended",
+            "Tries",
+            "Failed",
+            "Tries per end",
+            "Most in 100 ms",
+            "50 % back after",
+            "95 %",
+            "100 %",
+        ];
+        table(out, &header, "lrrrrrrrr", &rows);
+        list(out, coming_back::notes(report).iter().map(String::as_str));
     }
 }
 
@@ -381,7 +399,7 @@ fn rebuilt(report: &Report) -> String {
 mod tests {
     use super::*;
     use crate::report::sample::{inconclusive, sample};
-    use crate::report::sample_herd::herd;
+    use crate::report::sample_herd::{cascade, herd};
 
     #[test]
     fn the_document() {
@@ -391,6 +409,11 @@ mod tests {
     #[test]
     fn a_scenario_with_faults() {
         insta::assert_snapshot!(render(&[herd()]));
+    }
+
+    #[test]
+    fn a_scenario_with_many_kinds_of_faults() {
+        insta::assert_snapshot!(render(&[cascade()]));
     }
 
     #[test]

@@ -651,6 +651,9 @@ pub struct RoundMemory {
 pub struct FaultReport {
     /// Its kind.
     pub kind: String,
+    /// The kind that the plan names, where this machine does not allow it and `kind` ran in its place; null: `kind`.
+    #[serde(default)]
+    pub planned_kind: Option<String>,
     /// Where it acts.
     pub layer: String,
     /// Parts of the run that the plan has it act in: `setup`, or the name of a phase.

@@ -3,6 +3,75 @@
 use super::model::*;
 use super::sample::{judgement, latency, sample};
 
+/// Many kinds of faults at once: a quarter silent, others cut at points of their work, all kept from coming back.
+pub(crate) fn cascade() -> Report {
+    let plain = herd();
+    let reconnects = Reconnects {
+        ended: 500,
+        attempts: 1_740,
+        failed: 1_240,
+        aborted_by_plan: 1_180,
+        budget_waits: 3,
+        amplification: Some(3.48),
+        peak_per_100ms: 212,
+        restored_50_s: Some(8.31),
+        restored_95_s: Some(10.9),
+        restored_100_s: None,
+    };
+    let mut groups = plain.groups.clone();
+    for name in ["clients", "victims"] {
+        groups[name].reconnects = reconnects.clone();
+    }
+    Report {
+        scenario: ScenarioInfo {
+            name: "cascading-failures".to_owned(),
+            about: "half of the connections fail, a quarter cut and a quarter silent".to_owned(),
+            ..plain.scenario.clone()
+        },
+        faults: cascade_faults(),
+        flow: Flow { longest_silence_s: Some(0.04) },
+        breaker: Breaker { opened: 212, closed: 211, half_open_attempts: 230, open_at_end: 1 },
+        reconnects,
+        groups,
+        ..plain
+    }
+}
+
+fn cascade_faults() -> indexmap::IndexMap<String, FaultReport> {
+    let points = ["subscribe-sent", "receive", "unsubscribe-sent"];
+    let point = |(name, applied): (&str, u64)| (name.to_owned(), PointReport { planned: 84, applied });
+    let cut = FaultReport {
+        points_hit: 3,
+        points: points.into_iter().zip([84, 84, 83]).map(point).collect(),
+        ..fault()
+    };
+    let lasting = |kind: &str, layer: &str, ended| FaultReport {
+        kind: kind.to_owned(),
+        layer: layer.to_owned(),
+        planned: 250,
+        applied: 250,
+        not_applied: 0,
+        ended,
+        ..fault()
+    };
+    let silent = FaultReport { planned_kind: Some("partition".to_owned()), ..lasting("stall", "link", 250) };
+    let delays = DelayReport {
+        count: 1_000,
+        drawn_mean_us: 274_100.0,
+        drawn_deviation_us: 129_400.0,
+        mean_us: 274_900.0,
+        deviation_us: 129_500.0,
+        min_us: 50_310.0,
+        max_us: 501_200.0,
+    };
+    let far = FaultReport { delays: Some(delays), ..lasting("link-delay", "link", 249) };
+    let away = lasting("handshake-abort", "connection", 250);
+    [("cut", cut), ("silent", silent), ("far", far), ("unreachable", away)]
+        .map(|(name, fault)| (name.to_owned(), fault))
+        .into_iter()
+        .collect()
+}
+
 /// Half of the clients cut at one instant and back again.
 pub(crate) fn herd() -> Report {
     let plain = sample();

@@ -15,7 +15,7 @@ pub fn schema() -> String {
 mod tests {
     use super::*;
     use crate::report::sample::{inconclusive, sample};
-    use crate::report::sample_herd::herd;
+    use crate::report::sample_herd::{cascade, herd};
     use std::path::Path;
 
     /// `STRESSCTL_BLESS=1 cargo test --lib report::schema` writes the file anew; read the difference before
@@ -33,7 +33,7 @@ mod tests {
     #[test]
     fn reports_follow_the_schema() {
         let validator = jsonschema::validator_for(&serde_json::from_str(&schema()).unwrap()).unwrap();
-        for report in [sample(), herd(), inconclusive(), Report::default()] {
+        for report in [sample(), herd(), cascade(), inconclusive(), Report::default()] {
             let value = serde_json::to_value(report).unwrap();
             let errors: Vec<_> = validator.iter_errors(&value).map(|e| e.to_string()).collect();
             assert_eq!(errors, Vec::<String>::new());

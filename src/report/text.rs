@@ -6,7 +6,7 @@ use std::path::Path;
 use super::human;
 use super::model::{Judgement, Report, Verdict};
 use super::style::{Style, chars, mark, pad, shorten, word, wrap};
-use super::{disturbed, words};
+use super::{coming_back, disturbed, words};
 
 /// Column at which values start.
 const LABEL: usize = 15;
@@ -187,6 +187,12 @@ impl<W: Write> Screen<'_, W> {
         }
         self.blank()?;
         self.table(&disturbed::FAULT_HEADER, &disturbed::fault_rows(report))?;
+        disturbed::fault_notes(report).iter().try_for_each(|note| self.paragraph("  ", note))?;
+        let reconnects = coming_back::rows(report);
+        if !reconnects.is_empty() {
+            self.table(&coming_back::HEADER, &reconnects)?;
+            coming_back::notes(report).iter().try_for_each(|note| self.paragraph("  ", note))?;
+        }
         self.table(&disturbed::CLIENT_HEADER, &disturbed::client_rows(report))?;
         self.table(&disturbed::PHASE_HEADER, &disturbed::phase_rows(report))
     }
@@ -333,7 +339,7 @@ impl<'a> Row<'a> {
 mod tests {
     use super::*;
     use crate::report::sample::{inconclusive, sample};
-    use crate::report::sample_herd::herd;
+    use crate::report::sample_herd::{cascade, herd};
 
     fn rendered(report: &Report, style: Style, width: usize) -> String {
         let mut out = Vec::new();
@@ -360,9 +366,19 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_many_kinds() {
+        insta::assert_snapshot!(rendered(&cascade(), Style::default(), 100));
+    }
+
+    #[test]
+    fn faults_of_many_kinds_on_80_columns() {
+        insta::assert_snapshot!(rendered(&cascade(), Style::default(), 80));
+    }
+
+    #[test]
     fn every_line_fits() {
         for width in [72, 80, 100, 120] {
-            for report in [sample(), inconclusive(), wordy(), herd()] {
+            for report in [sample(), inconclusive(), wordy(), herd(), cascade()] {
                 let text = rendered(&report, Style::default(), width);
                 for line in text.lines() {
                     assert!(chars(line) <= width, "{} columns of {width}: {line}", chars(line));

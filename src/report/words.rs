@@ -1,5 +1,6 @@
 //! The pieces of a report in words and rows, without layout: what the screen and the Markdown document share.
 
+use super::coming_back;
 use super::disturbed::COMPUTED;
 use super::human::{self, NOTHING, bytes, count, micros, ratio, seconds};
 use super::model::*;
@@ -54,6 +55,9 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     facts.push(("Published", published(&report.published)));
     facts.push(("Owed", owed(&report.ledger)));
     facts.push(("Received", received(&report.ledger)));
+    let silence = report.flow.longest_silence_s.filter(|_| !report.faults.is_empty());
+    facts.extend(silence.map(|s| ("", format!("longest silence while events were sent {}", seconds(s)))));
+    facts.extend(coming_back::breakers(&report.breaker).map(|text| ("Breakers", text)));
     facts.push(("Errors", errors(&report.errors)));
     facts.push(("Failures", failures(&report.connections.failed)));
     let others = report

@@ -214,7 +214,7 @@ pub enum Op {
 mod tests {
     use super::*;
 
-    fn covers(when: When) -> Vec<usize> {
+    fn covers(when: &When) -> Vec<usize> {
         let faults = [
             ("think", vec![Part::Setup, Part::Phase(3)]),
             ("cut", vec![Part::Phase(1)]),
@@ -227,22 +227,22 @@ mod tests {
     #[test]
     fn windows_are_whole_phases() {
         let of = |name: &str| Some(name.to_owned());
-        assert_eq!(covers(When::In("c".to_owned())), [2]);
-        assert_eq!(covers(When::Before(of("cut"))), [0]);
-        assert_eq!(covers(When::During(of("cut"))), [1]);
-        assert_eq!(covers(When::After(of("cut"))), [2, 3, 4]);
+        assert_eq!(covers(&When::In("c".to_owned())), [2]);
+        assert_eq!(covers(&When::Before(of("cut"))), [0]);
+        assert_eq!(covers(&When::During(of("cut"))), [1]);
+        assert_eq!(covers(&When::After(of("cut"))), [2, 3, 4]);
         // What lies between two applications is neither before, nor during, nor after.
-        assert_eq!(covers(When::During(of("silent"))), [1, 3]);
-        assert_eq!(covers(When::After(of("silent"))), [4]);
+        assert_eq!(covers(&When::During(of("silent"))), [1, 3]);
+        assert_eq!(covers(&When::After(of("silent"))), [4]);
         // Nothing is before what begins in set-up.
-        assert_eq!(covers(When::Before(of("think"))), [0; 0]);
-        assert_eq!(covers(When::Before(None)), [0; 0]);
-        assert_eq!(covers(When::During(None)), [1, 3]);
-        assert_eq!(covers(When::After(None)), [4]);
-        assert_eq!(covers(When::Before(of("c"))), [0, 1]);
-        assert_eq!(covers(When::After(of("c"))), [3, 4]);
+        assert_eq!(covers(&When::Before(of("think"))), [0; 0]);
+        assert_eq!(covers(&When::Before(None)), [0; 0]);
+        assert_eq!(covers(&When::During(None)), [1, 3]);
+        assert_eq!(covers(&When::After(None)), [4]);
+        assert_eq!(covers(&When::Before(of("c"))), [0, 1]);
+        assert_eq!(covers(&When::After(of("c"))), [3, 4]);
         for when in [When::Before(of("never")), When::During(of("never")), When::After(of("never"))] {
-            assert_eq!(covers(when), [0; 0]);
+            assert_eq!(covers(&when), [0; 0]);
         }
     }
 }

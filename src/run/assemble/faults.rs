@@ -25,6 +25,7 @@ pub(super) fn faults(
         let seconds = |ns: u64| ns as f64 / 1e9;
         let report = FaultReport {
             kind: fault.kind.name().to_owned(),
+            planned_kind: planned_kind(plan, fault),
             layer: fault.kind.layer().to_owned(),
             parts: parts(plan, acts, index, phases),
             planned,
@@ -42,6 +43,13 @@ pub(super) fn faults(
         (fault.name.clone(), report)
     };
     plan.faults.iter().enumerate().map(one).collect()
+}
+
+/// What a fault is in the scenario, where something else runs in its place: only a partition can be replaced.
+fn planned_kind(plan: &Plan, fault: &Fault) -> Option<String> {
+    let written = plan.resolved.get("faults")?.get(&fault.name)?.get("partition")?;
+    let replaced = !written.is_null() && fault.kind.name() != "partition";
+    replaced.then(|| "partition".to_owned())
 }
 
 /// Parts of the run that a fault acts in: those it begins in, and those that its length reaches into.

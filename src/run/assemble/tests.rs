@@ -25,7 +25,7 @@ use crate::metrics::LatencySet;
 use crate::metrics::silence::Receipts;
 use crate::report::model::{Breaker, Connections, Errors, FaultReport, Ledger, Published, Reconnects, Slice};
 use crate::scenarios::catalogue::{Catalogue, Options};
-use crate::scenarios::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
+use crate::scenarios::plan::{Aim, Crew, Direction, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
 use crate::scenarios::target::Contract;
 
 const TWO_GROUPS: &str = r#"
@@ -130,6 +130,21 @@ fn a_fault_acts_as_far_as_its_length_reaches() {
     assert_eq!(parts(Part::Phase(0), 2, Some(4)), ["before", "herd"]);
     assert_eq!(parts(Part::Phase(1), 2, Some(40)), ["herd"]);
     assert_eq!(parts(Part::Setup, 0, None), ["setup"]);
+}
+
+#[test]
+fn what_ran_is_reported_and_what_was_planned_beside_it() {
+    let mut plan = faulty();
+    let stall = |plan: &Plan| {
+        let report = &faults(plan, &cuts(), &[], &[])["cut"];
+        (report.kind.clone(), report.planned_kind.clone())
+    };
+    plan.faults[0].kind = FaultKind::Stall(Direction::Both);
+    assert_eq!(stall(&plan), ("stall".to_owned(), None), "as it was written");
+    plan.resolved["faults"]["cut"]["partition"] = serde_json::json!({"otherwise": "stall"});
+    assert_eq!(stall(&plan), ("stall".to_owned(), Some("partition".to_owned())));
+    plan.faults[0].kind = FaultKind::Partition { or_stall: true };
+    assert_eq!(stall(&plan), ("partition".to_owned(), None));
 }
 
 #[test]
