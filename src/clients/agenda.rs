@@ -4,6 +4,7 @@
 //! Between two steps that are due at the same moment nothing is awaited, so that they lie as close together as the
 //! kernel allows.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -51,6 +52,8 @@ pub(super) struct Agenda {
     open: Vec<Planned>,
     /// What lasts, by fault.
     lasts: Vec<bool>,
+    /// The last phase that it knows of.
+    phase: Option<(usize, u64)>,
 }
 
 impl Agenda {
@@ -78,41 +81,52 @@ impl Agenda {
     /// Follows orders until everything is done or healed. `course` reads them; `step` is told of what is due at which
     /// time.
     pub(super) async fn follow<O>(
-        mut self,
+        this: &RefCell<Self>,
         board: &Board,
         mut orders: watch::Receiver<O>,
         course: impl Fn(&O) -> Course,
         mut step: impl FnMut(u64, Step, &Planned),
     ) {
-        let mut last = None;
-        while !self.is_empty() {
+        loop {
             let now = course(&orders.borrow_and_update());
-            if now.healed {
-                break;
-            }
-            let now_ns = board.clock.now_ns();
-            if last != now.phase {
-                last = now.phase;
-                let begin = now.phase.map_or(now_ns, |(_, start_ns)| start_ns);
-                self.end_of_part(begin, now.phase);
-            }
-            self.begin(|part| began(board, now, part));
-            while let Some((due_ns, what, planned)) = self.take_due(board.clock.now_ns()) {
-                self.take(due_ns, what, &planned, now.phase, &mut step);
-            }
+            let next = {
+                let mut agenda = this.borrow_mut();
+                agenda.catch_up(board, now, &mut step);
+                if agenda.is_empty() {
+                    return;
+                }
+                agenda.due.last().map(|(due_ns, ..)| *due_ns)
+            };
             let changed = orders.changed();
-            let changed = match self.due.last() {
+            let changed = match next {
                 None => changed.await,
-                Some((due_ns, ..)) => match timeout_at(board.clock.at(*due_ns), changed).await {
+                Some(due_ns) => match timeout_at(board.clock.at(due_ns), changed).await {
                     Err(_) => continue,
                     Ok(changed) => changed,
                 },
             };
             if changed.is_err() {
-                break;
+                return this.borrow_mut().heal(board.clock.now_ns(), &mut step);
             }
         }
-        self.heal(board.clock.now_ns(), &mut step);
+    }
+
+    /// Does everything that is due under these orders. Whoever hands orders on calls it first, so that nobody acts in a
+    /// phase before its faults do.
+    pub(super) fn catch_up(&mut self, board: &Board, now: Course, mut step: impl FnMut(u64, Step, &Planned)) {
+        let now_ns = board.clock.now_ns();
+        if now.healed {
+            return self.heal(now_ns, &mut step);
+        }
+        if self.phase != now.phase {
+            self.phase = now.phase;
+            let begin = now.phase.map_or(now_ns, |(_, start_ns)| start_ns);
+            self.end_of_part(begin, now.phase);
+        }
+        self.begin(|part| began(board, now, part));
+        while let Some((due_ns, what, planned)) = self.take_due(board.clock.now_ns()) {
+            self.take(due_ns, what, &planned, now.phase, &mut step);
+        }
     }
 
     /// What acts from the first moment on, before anybody connects.
@@ -184,9 +198,11 @@ impl Agenda {
     }
 
     /// Ends what lasts, whatever was planned.
-    fn heal(self, now_ns: u64, step: &mut impl FnMut(u64, Step, &Planned)) {
-        let ends = self.due.into_iter().filter(|(_, what, _)| *what == Step::End);
-        let planned = ends.map(|(_, _, planned)| planned).chain(self.open);
+    fn heal(&mut self, now_ns: u64, step: &mut impl FnMut(u64, Step, &Planned)) {
+        let Self { later, due, open, .. } = std::mem::take(self);
+        drop(later);
+        let ends = due.into_iter().filter(|(_, what, _)| *what == Step::End);
+        let planned = ends.map(|(_, _, planned)| planned).chain(open);
         planned.for_each(|planned| step(now_ns, Step::End, &planned));
     }
 

@@ -56,7 +56,8 @@ async fn done<F: Future<Output = ()>>(
         done.borrow_mut().push((step, planned.seat, began.elapsed().as_millis()));
     };
     agenda.begin_set_up(board.clock.now_ns(), step);
-    let following = agenda.follow(board, orders, |course| *course, step);
+    let agenda = RefCell::new(agenda);
+    let following = Agenda::follow(&agenda, board, orders, |course| *course, step);
     let both = async { tokio::join!(following, conduct(give)) };
     timeout(Duration::from_secs(100), both).await.expect("it ends with its orders");
     done.into_inner()

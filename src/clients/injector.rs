@@ -3,6 +3,7 @@
 //! Who and when is decided in `inject`; how a socket is ended is in `farewell`, what a link does to bytes in
 //! `inject::stream`. What was not applied, for whatever reason, is found when the shard ends: planned less applied.
 
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,13 +46,13 @@ pub(super) struct LetGo {
 pub(super) type Rest = Pin<Box<dyn Future<Output = ()>>>;
 
 /// How the orders of a shard read to the agenda.
-fn course(orders: &Orders) -> agenda::Course {
+pub(super) fn course(orders: &Orders) -> agenda::Course {
     agenda::Course { phase: orders.phase, healed: orders.healed || orders.course > Course::Run }
 }
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
-pub(super) async fn run(shard: Rc<Shard>, agenda: Agenda, orders: watch::Receiver<Orders>) {
-    let following = agenda.follow(&shard.plan.board, orders, course, |due_ns, step, planned| {
+pub(super) async fn run(shard: Rc<Shard>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<Orders>) {
+    let following = Agenda::follow(&agenda, &shard.plan.board, orders, course, |due_ns, step, planned| {
         shard.step(due_ns, step, planned);
     });
     let mut rests = JoinSet::new();

@@ -256,9 +256,13 @@ async fn drive(
     let mut agenda = desk.agenda();
     // Before anybody connects: nothing has been polled yet.
     agenda.begin_set_up(desk.board.clock.now_ns(), |due_ns, step, planned| desk.step(due_ns, step, planned));
-    helpers.spawn_local(sabotage::run(Rc::clone(&desk), agenda, orders.clone()));
+    let agenda = Rc::new(RefCell::new(agenda));
+    helpers.spawn_local(sabotage::run(Rc::clone(&desk), Rc::clone(&agenda), orders.clone()));
     loop {
         let now = *orders.borrow_and_update();
+        agenda.borrow_mut().catch_up(&desk.board, sabotage::course(&now), |due_ns, step, planned| {
+            desk.step(due_ns, step, planned);
+        });
         desk.orders.set(now);
         desk.wake_all();
         if now.close {

@@ -4,6 +4,7 @@
 //! by `link`; what concerns its thinking, its bytes and its attempts to connect goes through the climate as for
 //! everyone else.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -44,13 +45,13 @@ pub(super) enum Order {
 /// Orders that wait for one connection.
 pub(super) type Orders = VecDeque<Order>;
 
-fn course(orders: &PublishOrders) -> agenda::Course {
+pub(super) fn course(orders: &PublishOrders) -> agenda::Course {
     agenda::Course { phase: orders.phase, healed: orders.stop || orders.close || orders.abort }
 }
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
-pub(super) async fn run(desk: Rc<Desk>, agenda: Agenda, orders: watch::Receiver<PublishOrders>) {
-    let following = agenda.follow(&desk.board, orders, course, |due_ns, step, planned| {
+pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<PublishOrders>) {
+    let following = Agenda::follow(&agenda, &desk.board, orders, course, |due_ns, step, planned| {
         desk.step(due_ns, step, planned);
     });
     let mut rests = JoinSet::new();

@@ -264,12 +264,16 @@ async fn drive(shard: Rc<Shard>, mut orders: watch::Receiver<Orders>, snapshot: 
     agenda.begin_set_up(shard.plan.board.clock.now_ns(), |due_ns, step, planned| {
         shard.step(due_ns, step, planned);
     });
-    helpers.spawn_local(injector::run(Rc::clone(&shard), agenda, orders.clone()));
+    let agenda = Rc::new(RefCell::new(agenda));
+    helpers.spawn_local(injector::run(Rc::clone(&shard), Rc::clone(&agenda), orders.clone()));
     let mut openers = JoinSet::new();
     let (offers, mut offered) = tokio::sync::mpsc::channel(1_024);
     let mut opened = 0;
     loop {
         let now = *orders.borrow_and_update();
+        agenda.borrow_mut().catch_up(&shard.plan.board, injector::course(&now), |due_ns, step, planned| {
+            shard.step(due_ns, step, planned);
+        });
         while opened < now.waves {
             open_wave(&shard, opened, &offers, &mut connections, &mut openers);
             opened += 1;
