@@ -20,6 +20,7 @@ use std::process::{Command, ExitCode, Output};
 
 use anyhow::{Context, bail};
 use common::optional;
+use injected::Injector;
 use judge::{Comparison, row};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/netem/compare.sh");
@@ -56,8 +57,11 @@ fn sets() -> anyhow::Result<()> {
 fn measured(by: &str, set: &str) -> anyhow::Result<()> {
     let set = sets::named(set).with_context(|| format!("there is no set {set}"))?;
     let latencies = match by {
-        "plain" => measure::measure(&set, |socket, _| Ok(socket)),
-        "injected" => measure::measure(&set, |socket, nth| injected::link(socket, set.delay, nth)),
+        "plain" => measure::measure(&set, |socket, _| Ok(socket), std::future::pending()),
+        "injected" => {
+            let injector = Injector::default();
+            measure::measure(&set, |socket, nth| Ok(injector.link(socket, set.delay, nth)), injector.drive())
+        }
         _ => bail!("measured by what? plain or injected, not {by}"),
     }?;
     Ok(std::io::stdout().write_all(judge::lines(&latencies).as_bytes())?)

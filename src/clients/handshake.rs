@@ -187,6 +187,8 @@ impl Endpoint {
         }
         if ends {
             request_upgrade(&mut stream, request).await.map_err(|e| failed(&e))?;
+            // A reset takes along what a link still keeps, and then it would have ended before it began.
+            stream.sent().await.map_err(|e| failed(&e.into()))?;
             return Err(abort(stream.tcp(), Stage::Upgrade));
         }
         let (socket, headers) = upgrade(stream, request, self.config).await.map_err(|e| failed(&e))?;
@@ -204,6 +206,7 @@ impl Endpoint {
         self.dialect.connection_init(&mut text);
         socket.send(Message::text(text)).await.map_err(|e| failed(&e))?;
         if ends {
+            socket.get_mut().sent().await.map_err(|e| failed(&e.into()))?;
             return Err(abort(socket.get_ref().tcp(), Stage::Init));
         }
         loop {

@@ -239,8 +239,10 @@ impl Link<'_> {
     fn is_at_its_point(&mut self) -> Option<How> {
         let (errand, how) = self.doomed?;
         let partial = errand.doom.point == DropPoint::ReceivePartial;
-        let is_there =
-            errand.is_over || (partial && self.control().is_some_and(|control| control.was_cut_short()));
+        let cut_short = partial && self.control().is_some_and(|control| control.was_cut_short());
+        // What it ends in the middle of has to be under way, or it would end before that.
+        let has_sent = self.socket.as_ref().is_none_or(|socket| socket.get_ref().has_sent());
+        let is_there = cut_short || (errand.is_over && (!errand.said || has_sent));
         is_there.then(|| {
             self.desk.note_cut(errand.doom.fault, errand.doom.due_ns, Some(errand.doom.point));
             how

@@ -183,7 +183,8 @@ impl Live {
         if let Some(doom) = self.at_its_point() {
             return Poll::Ready(Ended::Doomed(doom));
         }
-        if self.closed_by_server && !self.dirty && !is_ending(shard) {
+        let is_out = !self.dirty && self.socket.get_ref().has_sent();
+        if self.closed_by_server && is_out && !is_ending(shard) {
             // Our answer is out; a server that keeps the TCP connection all the same is not waited for.
             let refusal = self.verdict.take().expect("a close frame leaves its meaning");
             return Poll::Ready(end(shard, *refusal));
@@ -197,7 +198,9 @@ impl Live {
         let errand = self.errand.as_ref().filter(|_| !self.closing)?;
         let cut_short = errand.doom.point == DropPoint::ReceivePartial
             && self.socket.get_ref().control().is_some_and(|control| control.was_cut_short());
-        (errand.is_over || cut_short).then_some(errand.doom)
+        // What it ends in the middle of has to be under way, or it would end before that.
+        let is_over = errand.is_over && (!errand.said || self.socket.get_ref().has_sent());
+        (is_over || cut_short).then_some(errand.doom)
     }
 
     fn remember_waker(&mut self, cx: &Context<'_>) {

@@ -41,6 +41,6 @@ mod subs;
 pub mod tally;
 mod task;
 mod thinker;
-mod timer;
+pub mod timer;
 mod upgrade;
 mod weather;

@@ -2,6 +2,7 @@
 //!
 //! Faults on bytes are applied right above the socket, below TLS: as on a wire.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -28,6 +29,27 @@ impl Stream {
             Self::Plain(link) => link,
             Self::Tls(tls) => tls.get_ref().0,
         }
+    }
+
+    fn link_mut(&mut self) -> &mut Link<TcpStream> {
+        match self {
+            Self::Plain(link) => link,
+            Self::Tls(tls) => tls.get_mut().0,
+        }
+    }
+
+    /// Whether all that was flushed has been given to the socket: a link with a fault on it may keep it a while.
+    #[must_use]
+    pub fn has_sent(&self) -> bool {
+        self.link().has_sent()
+    }
+
+    /// Waits until it has.
+    ///
+    /// # Errors
+    /// If the socket does not take it.
+    pub async fn sent(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.link_mut().poll_sent(cx)).await
     }
 
     /// What tells its link what to do to bytes, where a fault may ever act on them.

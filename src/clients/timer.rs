@@ -69,8 +69,8 @@ impl PreciseTimer {
     }
 }
 
-/// Drives the alarm clock of a thread's links for as long as the thread lasts.
-pub(super) async fn drive(alarm: &Alarm) {
+/// Drives the alarm clock of a thread's links for as long as the thread lasts, and never ends.
+pub async fn drive(alarm: &Alarm) {
     // Without a file for a timer nothing would be let go: the runtime's own timer is coarse, but it is there.
     let Ok(mut timer) = PreciseTimer::new() else { return drive_coarsely(alarm).await };
     poll_fn(|cx| {
@@ -87,7 +87,7 @@ pub(super) async fn drive(alarm: &Alarm) {
 }
 
 /// The same by the runtime's timer, which tests can pause.
-async fn drive_coarsely(alarm: &Alarm) {
+pub async fn drive_coarsely(alarm: &Alarm) {
     let mut sleep = Box::pin(sleep_until(clock::now()));
     poll_fn(|cx| {
         alarm.watch(cx.waker());

@@ -40,15 +40,16 @@ impl Alarm {
         let is_first = self.first().is_none_or(|first| at < first);
         self.entries.borrow_mut().insert((at, number), waker.clone());
         ticket.0 = Some((at, number));
-        if is_first && let Some(driver) = &*self.driver.borrow() {
-            driver.wake_by_ref();
-        }
+        let driver = self.driver.borrow().clone();
+        driver.filter(|_| is_first).into_iter().for_each(Waker::wake);
     }
 
     /// Forgets what a ticket was for.
     pub(super) fn cancel(&self, ticket: &mut Ticket) {
         if let Some(key) = ticket.0.take() {
-            self.entries.borrow_mut().remove(&key);
+            // Dropped after the borrow: a waker may be the last that holds a task, and the task a link with a ticket.
+            let waker = self.entries.borrow_mut().remove(&key);
+            drop(waker);
         }
     }
 

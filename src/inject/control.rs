@@ -34,19 +34,29 @@ pub(super) struct Orders {
     pub(super) delay: Option<LaneDelay>,
     /// Rises with every delay: draws are counted from there.
     pub(super) series: u32,
+    /// What was delayed in this series or before has no time to wait for any more.
+    pub(super) freed: u32,
     pub(super) hold: bool,
     pub(super) stall: bool,
 }
 
 impl Orders {
+    fn set_delay(&mut self, delay: Option<LaneDelay>) {
+        match &delay {
+            Some(_) => self.series += 1,
+            None => self.freed = self.series,
+        }
+        self.delay = delay;
+    }
+
     /// Whether bytes have to wait on our side.
     pub(super) fn queues(&self) -> bool {
         self.hold || self.delay.is_some()
     }
 
-    /// Bytes that may wait.
+    /// Bytes that may wait; never none, or nothing would ever go.
     pub(super) fn room(&self) -> usize {
-        self.delay.as_ref().map_or(HELD_MAX, |delay| delay.buffer)
+        self.delay.as_ref().map_or(HELD_MAX, |delay| delay.buffer.max(1))
     }
 }
 
@@ -86,11 +96,7 @@ impl Control {
             // No matter of a link.
             Lane::Think => return,
         };
-        {
-            let mut orders = orders.borrow_mut();
-            orders.series += u32::from(delay.is_some());
-            orders.delay = delay;
-        }
+        orders.borrow_mut().set_delay(delay);
         self.wake();
     }
 
@@ -180,7 +186,7 @@ impl Control {
         watch(&self.writer, cx);
     }
 
-    /// There is room again for what is to be written.
+    /// There is room again for what is to be written, or all of it has gone.
     pub(super) fn wake_writer(&self) {
         let waker = self.writer.borrow().clone();
         waker.into_iter().for_each(Waker::wake);
@@ -188,8 +194,9 @@ impl Control {
 }
 
 fn watch(slot: &RefCell<Option<Waker>>, cx: &Context<'_>) {
-    let mut known = slot.borrow_mut();
-    if !known.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-        *known = Some(cx.waker().clone());
+    if !slot.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        // The one before is dropped after the borrow.
+        let before = slot.replace(Some(cx.waker().clone()));
+        drop(before);
     }
 }

@@ -1,9 +1,11 @@
 //! Bytes on their way in one direction of a link: what may be let go when.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io;
-use std::time::Duration;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
 
+use super::FaultTally;
 use super::alarm::Ticket;
 use super::control::Orders;
 use crate::clock::Instant;
@@ -13,8 +15,10 @@ use crate::clock::Instant;
 struct Chunk {
     arrived: Instant,
     release: Instant,
-    /// The delay that was drawn for it; `None`: it came while there was none.
-    drawn: Option<Duration>,
+    /// The series of delays that its release is of.
+    series: u32,
+    /// Where its delay is noted; `None`: there was none, or it has been noted.
+    tally: Option<Rc<RefCell<FaultTally>>>,
     what: What,
 }
 
@@ -24,6 +28,13 @@ enum What {
     Bytes(Box<[u8]>, usize),
     /// The end of the stream, or what was wrong with it.
     End(io::Result<()>),
+}
+
+impl Chunk {
+    /// Whether it still has a time to wait for, were it not for a hold.
+    fn has_time(&self, orders: &Orders) -> bool {
+        self.series > orders.freed
+    }
 }
 
 /// What is at the head of a queue.
@@ -44,7 +55,6 @@ pub(super) enum Head<'a> {
 pub(super) struct Queue {
     chunks: VecDeque<Chunk>,
     bytes: usize,
-    last_release: Option<Instant>,
     /// Delays drawn in this series, and the series.
     drawn: u64,
     series: u32,
@@ -66,6 +76,16 @@ impl Queue {
         self.put(What::Bytes(bytes.into(), 0), orders, now);
     }
 
+    /// The first `n` bytes of `slices`, as one chunk.
+    pub(super) fn push_slices(&mut self, slices: &[IoSlice<'_>], n: usize, orders: &Orders, now: Instant) {
+        let mut bytes = Vec::with_capacity(n);
+        for slice in slices {
+            bytes.extend_from_slice(&slice[..slice.len().min(n - bytes.len())]);
+        }
+        self.bytes += bytes.len();
+        self.put(What::Bytes(bytes.into(), 0), orders, now);
+    }
+
     pub(super) fn push_end(&mut self, end: io::Result<()>, orders: &Orders, now: Instant) {
         self.put(What::End(end), orders, now);
     }
@@ -80,9 +100,12 @@ impl Queue {
             lane.draws.delay(lane.delay, self.drawn - 1)
         });
         let alone = now + drawn.unwrap_or_default();
-        let release = self.last_release.map_or(alone, |last| last.max(alone));
-        self.last_release = Some(release);
-        self.chunks.push_back(Chunk { arrived: now, release, drawn, what });
+        let release = match self.chunks.back().filter(|before| before.has_time(orders)) {
+            Some(before) => before.release.max(alone),
+            None => alone,
+        };
+        let tally = orders.delay.as_ref().map(|lane| Rc::clone(&lane.tally));
+        self.chunks.push_back(Chunk { arrived: now, release, series: orders.series, tally, what });
     }
 
     /// What may go now.
@@ -91,7 +114,7 @@ impl Queue {
         if orders.hold {
             return Head::Waits(None);
         }
-        if orders.delay.is_some() && first.release > now {
+        if first.has_time(orders) && first.release > now {
             return Head::Waits(Some(first.release));
         }
         match &first.what {
@@ -103,13 +126,8 @@ impl Queue {
     /// So many bytes at the head have gone.
     pub(super) fn advance(&mut self, n: usize, orders: &Orders, now: Instant) {
         self.bytes -= n;
-        let Some(first) = self.chunks.front_mut() else { return };
-        // Noted with its first byte: what it waits for after that is not the link's.
-        if let (Some(drawn), Some(lane)) = (first.drawn.take(), &orders.delay) {
-            let ordered = first.release.saturating_duration_since(first.arrived).max(drawn);
-            lane.tally.borrow_mut().delayed(ordered, now.saturating_duration_since(first.arrived));
-        }
-        let What::Bytes(bytes, from) = &mut first.what else { return };
+        self.note(orders, now);
+        let Some(Chunk { what: What::Bytes(bytes, from), .. }) = self.chunks.front_mut() else { return };
         *from += n;
         if *from == bytes.len() {
             self.chunks.pop_front();
@@ -117,11 +135,30 @@ impl Queue {
         self.forget_if_empty();
     }
 
-    /// Takes the end of the stream.
-    pub(super) fn take_end(&mut self) -> io::Result<()> {
-        match self.chunks.pop_front() {
+    /// Takes the end of the stream, which is at the head.
+    pub(super) fn take_end(&mut self, orders: &Orders, now: Instant) -> io::Result<()> {
+        self.note(orders, now);
+        let first = self.chunks.pop_front();
+        self.forget_if_empty();
+        match first {
             Some(Chunk { what: What::End(end), .. }) => end,
             _ => Ok(()),
+        }
+    }
+
+    /// Forgets everything: it will never go.
+    pub(super) fn clear(&mut self) {
+        (self.chunks, self.bytes) = (VecDeque::new(), 0);
+    }
+
+    /// Notes the delay of what is at the head, as ordered and as it was, when the first of it goes: what the rest
+    /// waits for is not the link's. One that was taken back is no sample of either.
+    fn note(&mut self, orders: &Orders, now: Instant) {
+        let Some(first) = self.chunks.front_mut() else { return };
+        let has_time = first.has_time(orders);
+        if let Some(tally) = first.tally.take().filter(|_| has_time) {
+            let took = |until: Instant| until.saturating_duration_since(first.arrived);
+            tally.borrow_mut().delayed(took(first.release), took(now));
         }
     }
 

@@ -25,16 +25,8 @@ pub(crate) struct Secured {
 impl Secured {
     /// In front of the server at `behind`.
     pub(crate) fn before(behind: SocketAddr) -> Self {
-        let CertifiedKey { cert, signing_key } = certified();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the usual versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
-            .expect("the key belongs to the certificate");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let identity = certified();
+        let (acceptor, cert) = (acceptor(&identity, 2), identity.cert);
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         listener.set_nonblocking(true).expect("it can be polled");
         let address = listener.local_addr().expect("it is bound");
@@ -57,15 +49,7 @@ impl Secured {
 
     /// What a client needs that trusts it.
     pub(crate) fn trust(&self) -> (TlsConnector, ServerName<'static>) {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).expect("a certificate");
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("the usual versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        (TlsConnector::from(Arc::new(config)), ServerName::try_from("localhost").expect("a name"))
+        trust(&self.der)
     }
 }
 
@@ -82,6 +66,33 @@ impl Drop for Secured {
 /// A new certificate for `localhost`.
 pub(crate) fn certified() -> CertifiedKey<rcgen::KeyPair> {
     generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate")
+}
+
+/// What a server needs that has it, and writes so many tickets at the end of a handshake.
+pub(crate) fn acceptor(identity: &CertifiedKey<rcgen::KeyPair>, tickets: usize) -> TlsAcceptor {
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der()));
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![identity.cert.der().clone()], key)
+        .expect("the key belongs to the certificate");
+    config.send_tls13_tickets = tickets;
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// What a client needs that trusts it.
+pub(crate) fn trust(certificate: &CertificateDer<'static>) -> (TlsConnector, ServerName<'static>) {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone()).expect("a certificate");
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the usual versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (TlsConnector::from(Arc::new(config)), ServerName::try_from("localhost").expect("a name"))
 }
 
 async fn accept(listener: TcpListener, acceptor: TlsAcceptor, behind: SocketAddr) {

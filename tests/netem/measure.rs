@@ -35,8 +35,8 @@ pub(crate) struct Latencies {
     pub(crate) in_: Vec<u64>,
 }
 
-/// Measures one set; `link` makes the client's end of a connection of its socket.
-pub(crate) fn measure<S, F>(set: &Set, link: F) -> anyhow::Result<Latencies>
+/// Measures one set; `link` makes the client's end of a connection of its socket, and `driver` keeps these going.
+pub(crate) fn measure<S, F>(set: &Set, link: F, driver: impl Future<Output = ()>) -> anyhow::Result<Latencies>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Fn(TcpStream, u32) -> anyhow::Result<S>,
@@ -44,9 +44,13 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let limit = PATIENCE + SPACING * set.messages;
     LocalSet::new().block_on(&runtime, async {
-        tokio::time::timeout(limit, exchange(set, link))
-            .await
-            .with_context(|| format!("not every message arrived within {limit:?}"))?
+        let measured = tokio::time::timeout(limit, exchange(set, link));
+        tokio::select! {
+            measured = measured => {
+                measured.with_context(|| format!("not every message arrived within {limit:?}"))?
+            }
+            () = driver => Err(anyhow!("what drives the links has ended")),
+        }
     })
 }
 

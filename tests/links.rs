@@ -1,0 +1,264 @@
+//! Faults on bytes of real sockets: what the other side of them sees.
+
+mod common;
+
+use std::cell::RefCell;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::rig::Reference;
+use common::secured::{Secured, acceptor, certified, trust};
+use futures_util::{SinkExt, StreamExt};
+use socket2::SockRef;
+use stressctl::care::Secrets;
+use stressctl::clients::handshake::{Endpoint, Opening};
+use stressctl::clients::timer;
+use stressctl::clock;
+use stressctl::inject::{Alarm, Control, FaultTally, Lane, LaneDelay, Schedule, partition};
+use stressctl::run::target::paths;
+use stressctl::scenarios::catalogue::{Catalogue, Options};
+use stressctl::scenarios::plan::{Delay, HandshakePoint};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::accept_hdr_async;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+const UP: Duration = Duration::from_millis(40);
+const DOWN: Duration = Duration::from_millis(60);
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async { timeout(LONG, test).await.expect("it is done in time") })
+}
+
+/// How to reach a server on loopback, without TLS.
+async fn endpoint(address: SocketAddr) -> Endpoint {
+    let text = "[scenarios.one]\nabout = \"x\"\nsubscribers.clients = { connections = 1 }\n\
+                publishers.feed = { rate = \"10/s\", events = 10 }\n";
+    let catalogue = Catalogue::from_text(Some(("test", text))).expect("a good file");
+    let plan = catalogue.plan(&["one"], &Options::default()).expect("a good plan").plans.remove(0);
+    let url = format!("ws://{address}/graphql").parse().expect("a url");
+    let secrets = Arc::new(Secrets::of(&plan.target));
+    paths(&plan, &url, None, &secrets, 1).await.expect("it is on loopback").endpoint
+}
+
+/// A link that delays both ways, what wakes it, and what it noted.
+#[derive(Default)]
+struct Delayed {
+    alarm: Rc<Alarm>,
+    tally: Rc<RefCell<FaultTally>>,
+}
+
+impl Delayed {
+    fn control(&self) -> Rc<Control> {
+        let control = Control::new(&self.alarm);
+        for (lane, delay) in [(Lane::Up, UP), (Lane::Down, DOWN)] {
+            let draws = Schedule::default().delays(0, 0, lane);
+            let (delay, tally) = (Delay::Fixed(delay), Rc::clone(&self.tally));
+            control.delay(lane, Some(LaneDelay { delay, draws, buffer: 1 << 20, tally }));
+        }
+        control
+    }
+}
+
+/// What a server saw of one connection: all bytes, and how it ended.
+async fn saw(mut stream: impl AsyncRead + Unpin) -> (String, Option<ErrorKind>) {
+    let mut bytes = Vec::new();
+    let end = stream.read_to_end(&mut bytes).await.err().map(|e| e.kind());
+    (String::from_utf8(bytes).expect("text"), end)
+}
+
+/// The same behind the upgrade: all messages.
+async fn saw_behind_the_upgrade(stream: impl AsyncRead + AsyncWrite + Unpin) -> (String, Option<ErrorKind>) {
+    #[allow(clippy::result_large_err, clippy::unnecessary_wraps, reason = "the library wants it so")]
+    let agree = |_: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
+        let protocol = "graphql-transport-ws".parse().expect("a header value");
+        response.headers_mut().insert("sec-websocket-protocol", protocol);
+        Ok(response)
+    };
+    let mut socket = accept_hdr_async(stream, agree).await.expect("an upgrade");
+    let mut messages = String::new();
+    loop {
+        match socket.next().await {
+            Some(Ok(message)) => messages += message.to_text().expect("text"),
+            Some(Err(WsError::Io(e))) => return (messages, Some(e.kind())),
+            other => panic!("{other:?} after {messages}"),
+        }
+    }
+}
+
+/// A server that takes one connection, as far as an attempt goes that ends at `point`.
+async fn server(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    point: HandshakePoint,
+) -> (String, Option<ErrorKind>) {
+    let (tcp, _) = listener.accept().await.expect("a connection");
+    match (tls, point) {
+        (_, HandshakePoint::Connect) | (None, HandshakePoint::Upgrade) => saw(tcp).await,
+        (None, HandshakePoint::Init) => saw_behind_the_upgrade(tcp).await,
+        (Some(tls), HandshakePoint::Upgrade) => saw(tls.accept(tcp).await.expect("a handshake")).await,
+        (Some(tls), HandshakePoint::Init) => {
+            saw_behind_the_upgrade(tls.accept(tcp).await.expect("a handshake")).await
+        }
+    }
+}
+
+/// Aborts an attempt to connect; the failure's name, and what the server saw.
+async fn abort(point: HandshakePoint, secure: bool, delayed: bool) -> (String, String, Option<ErrorKind>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let mut endpoint = endpoint(listener.local_addr().expect("it is bound")).await;
+    let identity = certified();
+    endpoint.tls = secure.then(|| trust(identity.cert.der()));
+    let delays = Delayed::default();
+    let opening = Opening { control: delayed.then(|| delays.control()), abort: Some(point) };
+    let attempt = async {
+        let refusal = endpoint.open_as(&opening).await.map(drop).expect_err("it is aborted");
+        refusal.failure.to_string()
+    };
+    // Without tickets the server has nothing to write to a connection that may be gone by then.
+    let tls = secure.then(|| acceptor(&identity, 0));
+    let both = async { tokio::join!(attempt, server(listener, tls, point)) };
+    tokio::select! {
+        (failure, (bytes, end)) = both => (failure, bytes, end),
+        () = timer::drive(&delays.alarm) => unreachable!("it never ends"),
+    }
+}
+
+/// What an attempt that is aborted has said by then arrives, whatever is below it and however slowly; then a reset.
+#[test]
+fn an_aborted_handshake_is_seen_up_to_its_point_and_then_a_reset() {
+    for (secure, delayed) in [(false, false), (false, true), (true, false), (true, true)] {
+        block_on(async {
+            let reset = Some(ErrorKind::ConnectionReset);
+            let (failure, bytes, end) = abort(HandshakePoint::Connect, secure, delayed).await;
+            assert_eq!((failure.as_str(), bytes.as_str(), end), ("tcp.injected", "", reset));
+
+            let (failure, bytes, end) = abort(HandshakePoint::Upgrade, secure, delayed).await;
+            assert_eq!((failure.as_str(), end), ("upgrade.injected", reset), "{secure} {delayed} {bytes}");
+            assert!(bytes.starts_with("GET /graphql HTTP/1.1\r\n"), "{secure} {delayed} {bytes}");
+            assert_eq!(bytes.find("\r\n\r\n"), Some(bytes.len() - 4), "all of one request: {bytes}");
+
+            let (failure, bytes, end) = abort(HandshakePoint::Init, secure, delayed).await;
+            assert_eq!((failure.as_str(), end), ("init.injected", reset), "{secure} {delayed} {bytes}");
+            assert_eq!(bytes, r#"{"type":"connection_init"}"#);
+        });
+    }
+}
+
+/// Ten pings at once over a slow link come back as one: below TLS, too, delay is a queue.
+#[test]
+fn a_delayed_websocket_over_tls_takes_its_time_and_no_more() {
+    let reference = Reference::start();
+    let secured = Secured::before(reference.address());
+    block_on(async {
+        let mut endpoint = endpoint(secured.address()).await;
+        endpoint.tls = Some(secured.trust());
+        let delayed = Delayed::default();
+        let opening = Opening { control: Some(delayed.control()), abort: None };
+        let talk = async {
+            let (mut socket, stages) = endpoint.open_as(&opening).await.expect("a good server");
+            for stage in [stages.tls.expect("there is TLS"), stages.upgrade, stages.init] {
+                assert!(stage >= UP + DOWN, "{stages:?}");
+            }
+            let began = clock::now();
+            for n in 0..10 {
+                let ping = format!(r#"{{"type":"ping","payload":{{"n":{n}}}}}"#);
+                socket.send(Message::text(ping)).await.expect("it is open");
+            }
+            for n in 0..10 {
+                let pong = socket.next().await.expect("it is open").expect("a message");
+                let said: serde_json::Value =
+                    serde_json::from_str(pong.to_text().expect("text")).expect("JSON");
+                assert_eq!((said["type"].as_str(), said["payload"]["n"].as_u64()), (Some("pong"), Some(n)));
+                assert!(began.elapsed() >= UP + DOWN);
+            }
+            let took = began.elapsed();
+            assert!(took < (UP + DOWN) * 9, "one after the other would have been 1 s: {took:?}");
+            socket.close(None).await.expect("it is open");
+            while let Some(Ok(_)) = socket.next().await {}
+        };
+        tokio::select! {
+            () = talk => {}
+            () = timer::drive(&delayed.alarm) => unreachable!("it never ends"),
+        }
+        let tally = delayed.tally.borrow();
+        assert!(tally.drawn.count >= 20, "{:?}", tally.drawn);
+        assert_eq!(tally.drawn.count, tally.realised.count);
+        assert!(tally.realised.min >= UP.as_secs_f64() && tally.realised.mean >= tally.drawn.mean);
+    });
+}
+
+/// Both ends of a connection over loopback; the peer's has a small buffer, ours has room for much more.
+async fn pair() -> (TcpStream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    SockRef::from(&listener).set_send_buffer_size(32 << 10).expect("a size");
+    let ours = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it listens");
+    let (theirs, _) = listener.accept().expect("a connection");
+    theirs.set_nonblocking(true).expect("a socket");
+    (ours, theirs)
+}
+
+/// Writes until nothing has been taken for a while; how much was, of bytes that count up from `from`.
+async fn write_all_that_is_taken(peer: &mut std::net::TcpStream, from: usize, most: usize) -> usize {
+    let (mut written, mut refused) = (0, 0);
+    while refused < 30 && written < most {
+        let bytes: Vec<u8> = (from + written..from + most.min(written + 4096)).map(|n| n as u8).collect();
+        match peer.write(&bytes) {
+            Ok(n) => (written, refused) = (written + n, 0),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                refused += 1;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            Err(e) => panic!("{e}"),
+        }
+    }
+    written
+}
+
+#[test]
+fn a_partition_acknowledges_nothing_and_heals_without_loss() {
+    if !partition::is_allowed() {
+        println!("SKIPPED: this kernel does not let us attach a filter to a socket");
+        return;
+    }
+    block_on(async {
+        let (mut ours, mut theirs) = pair().await;
+        // What the kernels take while all is well, though nobody reads: our buffer, too.
+        let (_idle, mut other) = pair().await;
+        let most = 4 << 20;
+        let taken = write_all_that_is_taken(&mut other, 0, most).await;
+
+        theirs.write_all(b"\0").expect("there is room");
+        ours.readable().await.expect("a socket");
+        partition::attach(&ours).expect("it is allowed");
+        let cut = write_all_that_is_taken(&mut theirs, 1, most).await;
+        assert!(cut > 0 && cut < most, "the peer's own buffer takes some, and then no more: {cut}");
+        assert!(cut < taken, "what a reader that only stops would acknowledge: {cut} of {taken}");
+        let mut heard = vec![0; most];
+        assert_eq!(ours.try_read(&mut heard).expect("what came before"), 1, "and nothing since");
+        let silent = ours.try_read(&mut heard).map_err(|e| e.kind());
+        assert_eq!(silent, Err(ErrorKind::WouldBlock));
+
+        partition::detach(&ours).expect("it is attached");
+        let mut healed = vec![0; cut];
+        ours.read_exact(&mut healed).await.expect("all of it");
+        assert!(healed.iter().zip(1_usize..).all(|(byte, n)| *byte == n as u8), "in order");
+        // Both ways.
+        ours.try_write(b"back").expect("there is room");
+        theirs.set_nonblocking(false).expect("a socket");
+        theirs.set_read_timeout(Some(LONG)).expect("a socket");
+        let mut back = [0; 4];
+        theirs.read_exact(&mut back).expect("it arrives");
+        assert_eq!(&back, b"back");
+        assert!(partition::detach(&ours).is_err(), "nothing is attached any more");
+    });
+}
