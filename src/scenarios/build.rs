@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use super::check::{self, Conditions};
 use super::condition::{Condition, Dimension, Over, Quantity, Term, Test};
-use super::faults::check::victims;
+use super::faults;
 use super::file::{Channels, ConnectWord, PaceWord};
 use super::full::{At, Full, FullCondition};
 use super::plan::{
-    Aim, Change, Connect, Crew, Fault, FaultKind, Pace, Part, Phase, Plan, PublisherGroup, Reconnect,
-    Stagger, SubscriberGroup,
+    Change, Connect, Crew, FaultKind, Pace, Phase, Plan, PublisherGroup, Reconnect, SubscriberGroup,
 };
 use super::problem::{Finding, Sources};
 use super::target::Target;
@@ -55,7 +54,6 @@ pub(crate) fn plan(
     }
     let channels = shrink.channels(first_subscription);
     let publishers = full.publishers.iter().map(|group| shrink.publishers(group)).collect();
-    let faults = faults(full, &subscribers, findings);
     let mut plan = Plan {
         name: full.name.clone(),
         about: full.about.clone(),
@@ -67,7 +65,7 @@ pub(crate) fn plan(
         channels,
         subscribers,
         publishers,
-        faults,
+        faults: Vec::new(),
         phases: full.phases.iter().map(|phase| shortened(full, phase)).collect(),
         deadline: full.deadline,
         timeouts: full.timeouts,
@@ -78,6 +76,7 @@ pub(crate) fn plan(
         changes: shrink.changes,
         resolved: serde_json::Value::Null,
     };
+    faults::build::faults(full, &mut plan, findings);
     check::limits(full, &plan.target, plan.subscriber_connections() + plan.publisher_connections(), findings);
     judge(full, &mut plan, sizing, findings);
     plan
@@ -91,52 +90,6 @@ fn shortened(full: &Full, phase: &super::full::FullPhase) -> Phase {
 /// A planned time after `time-scale`.
 fn compressed(full: &Full, time: Duration) -> Duration {
     Duration::from_secs_f64(time.as_secs_f64() / full.time_scale.value)
-}
-
-/// Faults with an exact number of victims of every group, of those that the faults before them left.
-fn faults(full: &Full, groups: &[SubscriberGroup], findings: &mut Vec<Finding>) -> Vec<Fault> {
-    let mut left: Vec<u32> = groups.iter().map(|group| group.connections).collect();
-    let mut planned = Vec::new();
-    for fault in &full.faults {
-        let Some(kind) = fault.kind.clone() else { continue };
-        let mut on = Vec::new();
-        for (index, group) in groups.iter().enumerate().filter(|(_, group)| fault.aims_at(&group.name)) {
-            if !fault.draws() {
-                on.push(Aim::Group { group: Crew::Subscribers(index), count: group.connections });
-                continue;
-            }
-            // Halves of an odd number are rounded up, both of them.
-            let count = victims(fault.fraction.value, group.connections).min(left[index]);
-            left[index] -= count;
-            if count == 0 {
-                let message = format!(
-                    "of the {} connections of `{}` at this size none is left for `{}`",
-                    show_count(group.connections.into()),
-                    group.name,
-                    fault.name
-                );
-                let note = "raise at-least.connections, or the connections of the group";
-                findings.push(Finding::error(fault.fraction.span.clone(), message).note(note));
-            }
-            on.push(Aim::Group { group: Crew::Subscribers(index), count });
-        }
-        let stagger = match fault.stagger.value {
-            Stagger::Together => Stagger::Together,
-            Stagger::Linear(over) => Stagger::Linear(compressed(full, over)),
-            Stagger::Poisson(over) => Stagger::Poisson(compressed(full, over)),
-        };
-        let acts = |phase: &str| full.phases_named(fault.phases.as_ref()).any(|p| p.name == phase);
-        planned.push(Fault {
-            name: fault.name.clone(),
-            on,
-            parts: (0..full.phases.len()).filter(|i| acts(&full.phases[*i].name)).map(Part::Phase).collect(),
-            start: compressed(full, fault.start.value),
-            length: None,
-            stagger,
-            kind,
-        });
-    }
-    planned
 }
 
 struct Shrink<'a> {
@@ -204,9 +157,9 @@ impl Shrink<'_> {
             wave_pause: group.wave_pause.value,
             first_subscription,
             reconnect: group.reconnect.value,
-            retry_budget: None,
-            breaker: None,
-            keepalive: None,
+            retry_budget: group.retry_budget.as_ref().map(|budget| budget.value),
+            breaker: group.breaker.as_ref().map(|breaker| breaker.value),
+            keepalive: group.keepalive.as_ref().map(|keepalive| keepalive.value),
         }
     }
 
@@ -265,7 +218,7 @@ fn judge(full: &Full, plan: &mut Plan, sizing: Sizing<'_>, findings: &mut Vec<Fi
                 let finding = Finding::error(place.span.clone(), message);
                 let finding = match plan.first_taking() {
                     Some(phase) if unpredicted.contains("ledger.") => finding.note(format!(
-                        "from `{}` on connections are cut, and how much they get is not known beforehand",
+                        "from `{}` on faults keep deliveries from their victims, and how much these get is not known beforehand",
                         plan.phases[phase].name
                     )),
                     _ => finding,

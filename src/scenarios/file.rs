@@ -8,13 +8,12 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde::de::{
-    Deserializer, Error, IgnoredAny, SeqAccess, Unexpected, Visitor, value::SeqAccessDeserializer,
-};
+use serde::de::{Error, SeqAccess, Unexpected, value::SeqAccessDeserializer};
 use serde_json::{Map, Value};
 use toml::Spanned;
 
-use super::faults::file::{FaultTable, ReconnectWord};
+use super::faults::file::FaultTable;
+use super::faults::policies::{CircuitBreakerTable, KeepaliveTable, ReconnectWord, RetryBudgetTable};
 use super::target::{Contract, StatisticsFormat};
 use super::units::{Count, Events, Rate, Seed, Size, Span};
 
@@ -126,9 +125,9 @@ pub(crate) struct SubscriberTable {
     pub(crate) waves: Option<Spanned<Count>>,
     pub(crate) wave_pause: Option<Spanned<Span>>,
     pub(crate) reconnect: Option<Spanned<ReconnectWord>>,
-    pub(crate) retry_budget: Option<Spanned<IgnoredAny>>,
-    pub(crate) circuit_breaker: Option<Spanned<IgnoredAny>>,
-    pub(crate) keepalive: Option<Spanned<IgnoredAny>>,
+    pub(crate) retry_budget: Option<Spanned<RetryBudgetTable>>,
+    pub(crate) circuit_breaker: Option<Spanned<CircuitBreakerTable>>,
+    pub(crate) keepalive: Option<Spanned<KeepaliveTable>>,
 }
 
 /// One group of publishing clients.
@@ -278,12 +277,12 @@ pub(crate) enum OneOrMany {
 /// Implements `Deserialize` by a visitor with a hint and the visits given.
 macro_rules! read {
     ($name:ident, $hint:expr, $($visits:tt)*) => {
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Read;
-                impl<'de> Visitor<'de> for Read {
+                impl<'de> serde::de::Visitor<'de> for Read {
                     type Value = $name;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         f.write_str($hint)
                     }
                     $($visits)*
@@ -293,6 +292,7 @@ macro_rules! read {
         }
     };
 }
+pub(crate) use read;
 
 read! { Channels, "\"own\" (one channel for each subscription) or a count such as 100",
     fn visit_str<E: Error>(self, text: &str) -> Result<Channels, E> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::faults::{self, full::FullFault};
+use super::faults::{self, full::FullFault, policies};
 use super::file::{
     Channels, ConnectWord, DefaultsTable, Name, Named, PaceWord, Payload, PublisherTable, ScenarioTable,
     SubscriberTable, TimeoutsTable,
 };
-use super::plan::{Reconnect, Timeouts};
+use super::plan::{CircuitBreaker, Crew, Keepalive, Reconnect, RetryBudget, Timeouts};
 use super::problem::Finding;
 use super::units::{Count, Span};
 
@@ -38,6 +38,11 @@ impl<T> At<T> {
             Some(found) => At { value: read(found.get_ref()), span: found.span(), written: true },
             None => At { value: default, span: table.clone(), written: false },
         }
+    }
+
+    /// What was written, if anything.
+    pub(crate) fn of<S>(written: Option<&Spanned<S>>, read: impl Fn(&S) -> T) -> Option<Self> {
+        written.map(|found| At { value: read(found.get_ref()), span: found.span(), written: true })
     }
 }
 
@@ -68,6 +73,13 @@ impl Full {
     /// The named phase.
     pub(crate) fn phase(&self, name: &str) -> Option<&FullPhase> {
         self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// The named group.
+    pub(crate) fn crew(&self, name: &str) -> Option<Crew> {
+        let subscribers = self.subscribers.iter().position(|group| group.name == name);
+        let publishers = || self.publishers.iter().position(|group| group.name == name);
+        subscribers.map(Crew::Subscribers).or_else(|| publishers().map(Crew::Publishers))
     }
 
     /// The phases a publisher group publishes in.
@@ -106,6 +118,9 @@ pub(crate) struct FullSubscribers {
     pub(crate) waves: At<u32>,
     pub(crate) wave_pause: At<Duration>,
     pub(crate) reconnect: At<Reconnect>,
+    pub(crate) retry_budget: Option<At<RetryBudget>>,
+    pub(crate) breaker: Option<At<CircuitBreaker>>,
+    pub(crate) keepalive: Option<At<Keepalive>>,
 }
 
 /// A group of publishing clients.
@@ -203,7 +218,7 @@ fn whole(count: &Count) -> u32 {
 
 fn phase(table: &super::file::PhaseTable) -> FullPhase {
     let span = table.name.span();
-    let length = table.length.as_ref().map(|l| At { value: l.get_ref().0, span: l.span(), written: true });
+    let length = At::of(table.length.as_ref(), |length| length.0);
     FullPhase { name: table.name.get_ref().clone(), span, length }
 }
 
@@ -225,7 +240,10 @@ fn subscribers(
         connect: table.connect.unwrap_or(ConnectWord::Bounded),
         waves: At::or(table.waves.as_ref(), whole, 1, &span),
         wave_pause: At::or(table.wave_pause.as_ref(), |p| p.0, Duration::ZERO, &span),
-        reconnect: At::or(table.reconnect.as_ref(), faults::full::reconnect, Reconnect::None, &span),
+        reconnect: At::or(table.reconnect.as_ref(), policies::reconnect, Reconnect::None, &span),
+        retry_budget: At::of(table.retry_budget.as_ref(), policies::retry_budget),
+        breaker: At::of(table.circuit_breaker.as_ref(), policies::circuit_breaker),
+        keepalive: At::of(table.keepalive.as_ref(), policies::keepalive),
         span,
     }
 }
@@ -245,7 +263,7 @@ fn publishers(
         name: name.get_ref().clone(),
         connections: At::or(table.connections.as_ref(), whole, 1, &span),
         rate: At::or(table.rate.as_ref(), |rate| *rate, PaceWord::OneByOne, &span),
-        events: table.events.as_ref().map(|e| At { value: e.get_ref().0, span: e.span(), written: true }),
+        events: At::of(table.events.as_ref(), |events| events.0),
         payload: At::or(table.payload.as_ref(), size, PAYLOAD, &span),
         batch: table.batch.as_ref().map_or(1, |b| whole(b.get_ref())),
         phases: table.phase.as_ref().map(faults::full::names),

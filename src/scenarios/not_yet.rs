@@ -2,26 +2,13 @@
 //!
 //! Whoever builds one of these deletes its line here.
 
-use toml::Spanned;
-
 use super::condition::{Term, When};
-use super::faults::file::{FaultTable, How, Kind, Of};
+use super::faults::file::{FaultTable, Kind, Of};
 use super::file::{Payload, ScenarioTable, WhenBehind};
 use super::problem::Finding;
 
 /// Parts of a run that are no phases; the report has no figures for them.
 pub(crate) const STAGES: [&str; 3] = ["setup", "drain", "closed"];
-
-/// `on` with the name of publishers.
-pub(crate) const ON_PUBLISHERS: &str = "this version cannot inject faults into publishers yet";
-
-/// `on` with the name of a fault.
-pub(crate) const ON_VICTIMS: &str = "this version cannot aim a fault at the victims of another yet";
-
-/// `phase` of a fault with the name of a stage.
-pub(crate) fn in_stage(stage: &str) -> String {
-    format!("this version cannot inject faults in `{stage}` yet")
-}
 
 /// Every use of what is missing in a scenario.
 pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
@@ -34,14 +21,6 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     }
     if let Some(cycles) = &scenario.at_least.cycles {
         refuse(cycles.span(), "run subscribe/unsubscribe cycles");
-    }
-    for group in scenario.subscribers.values() {
-        let missing = [
-            (group.retry_budget.as_ref().map(Spanned::span), "keep a retry budget"),
-            (group.circuit_breaker.as_ref().map(Spanned::span), "break circuits"),
-            (group.keepalive.as_ref().map(Spanned::span), "send its own keepalive"),
-        ];
-        missing.into_iter().for_each(|(span, what)| span.into_iter().for_each(|span| refuse(span, what)));
     }
     for group in scenario.publishers.values() {
         if let Some(payload) = group.payload.as_ref().filter(|p| *p.get_ref() == Payload::Climb) {
@@ -61,16 +40,8 @@ fn in_fault(fault: &FaultTable) -> Vec<(std::ops::Range<usize>, String)> {
     }
     // Several kinds are one mistake, whatever they are.
     let [kind] = fault.kinds.as_slice() else { return missing };
-    match kind.get_ref() {
-        Kind::NotYet(key) => missing.push((kind.span(), format!("inject `{}`", key.word()))),
-        Kind::Terminate(terminate) => {
-            if let Some(at) = &terminate.at {
-                missing.push((at.span(), "end a connection at a point of its operations".to_owned()));
-            }
-            if let Some(how) = terminate.how.as_ref().filter(|how| *how.get_ref() == How::HalfClose) {
-                missing.push((how.span(), "close one direction only".to_owned()));
-            }
-        }
+    if let Kind::NotYet(key) = kind.get_ref() {
+        missing.push((kind.span(), format!("inject `{}`", key.word())));
     }
     missing
 }

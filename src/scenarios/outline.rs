@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::plan::{Aim, Crew, Fault, FaultKind, How, Part, Plan, Reconnect, Stagger};
+use super::faults::words;
+use super::plan::{Aim, Crew, Fault, Part, Plan, Stagger};
 use super::units::{show_count, show_duration};
 use crate::inject::Schedule;
 
@@ -64,18 +65,33 @@ impl Plan {
     }
 
     fn fault_line(&self, fault: &Fault) -> String {
-        let does = match &fault.kind {
-            FaultKind::Terminate(end) => match end.how {
-                How::Reset => "reset".to_owned(),
-                How::Fin => "closed with FIN".to_owned(),
-                How::HalfClose => "closed on our side".to_owned(),
-                How::WsClose(code) => format!("closed with close code {code}"),
-            },
-            other => format!("hit by {}", other.name()),
+        let does = words::does(&fault.kind, self.hit(fault));
+        format!("{}: {} {does}{}", fault.name, self.aims(fault), self.when(fault))
+    }
+
+    /// Whom it aims at; victims that several others share are counted once.
+    fn aims(&self, fault: &Fault) -> String {
+        let other = |aim: &Aim| {
+            if let Aim::Victims { of, .. } = aim { Some(self.faults[*of].name.as_str()) } else { None }
         };
-        let on = fault.on.iter().map(|aim| self.aim(*aim));
+        let others: Vec<&str> = fault.on.iter().filter_map(other).collect();
+        if others.len() == fault.on.len() {
+            return format!("{} victims of {}", show_count(self.hit(fault)), words::and(&others));
+        }
+        let on: Vec<String> = fault.on.iter().map(|aim| self.aim(*aim)).collect();
+        on.join(" and ")
+    }
+
+    /// When it does so.
+    fn when(&self, fault: &Fault) -> String {
         let parts: Vec<&str> = fault.parts.iter().map(|part| self.part_name(*part)).collect();
-        let begin = format!("the begin of {}", parts.join(" and "));
+        let parts = words::and(&parts);
+        let lasting = if fault.kind.lasts() { fault.length } else { None };
+        let whole = fault.kind.lasts() && lasting.is_none();
+        if whole && fault.start.is_zero() && fault.stagger == Stagger::Together {
+            return format!(", in {parts}");
+        }
+        let begin = format!("the begin of {parts}");
         let (at, from) = match fault.start {
             Duration::ZERO => (format!("at {begin}"), begin),
             start => (format!("{} after {begin}", show(start)), format!("{} after {begin}", show(start))),
@@ -85,8 +101,20 @@ impl Plan {
             Stagger::Linear(over) => format!("evenly over {} from {from}", show(over)),
             Stagger::Poisson(over) => format!("at random over {} from {from}", show(over)),
         };
-        let on: Vec<String> = on.collect();
-        format!("{}: {} are {does}, {when}", fault.name, on.join(" and "))
+        let lasting = lasting.map(|length| format!(" for {}", show(length))).unwrap_or_default();
+        format!("{lasting}, {when}{}", if whole { ", to its end" } else { "" })
+    }
+
+    /// How many connections a fault hits: one that it aims at twice is one victim.
+    fn hit(&self, fault: &Fault) -> u64 {
+        let aimed = fault.on.iter().map(|aim| match aim {
+            Aim::Group { count, .. } | Aim::Victims { count, .. } => u64::from(*count),
+        });
+        let groups = fault.on.iter().all(|aim| matches!(aim, Aim::Group { .. }));
+        match self.faults.iter().position(|other| other.name == fault.name) {
+            Some(index) if !groups => self.applications(index) / (fault.parts.len() as u64).max(1),
+            _ => aimed.sum(),
+        }
     }
 
     /// Whom a fault aims at, with how many of how many.
@@ -144,22 +172,12 @@ impl Plan {
         let named: Vec<String> = victims.iter().take(NAMED).map(u32::to_string).collect();
         let more = if victims.len() > NAMED { ", …" } else { "" };
         let then = match crew {
-            Crew::Subscribers(group) => reconnects(self.subscribers[group].reconnect),
-            Crew::Publishers(_) => "they reconnect".to_owned(),
+            // Delays end no connection, so it does not matter who comes back how.
+            _ if !self.faults[index].kind.takes_away() => String::new(),
+            Crew::Subscribers(group) => format!("; {}", words::policy(&self.subscribers[group])),
+            Crew::Publishers(_) => "; they reconnect".to_owned(),
         };
-        Some(format!("{name} {}{more} (digest {digest:016x}); {then}", named.join(", ")))
-    }
-}
-
-fn reconnects(policy: Reconnect) -> String {
-    match policy {
-        Reconnect::None => "they do not reconnect".to_owned(),
-        Reconnect::Immediate => "they reconnect at once".to_owned(),
-        Reconnect::Fixed(wait) => format!("they wait {} and reconnect", show(wait)),
-        Reconnect::Exponential { first, cap, jitter } => {
-            let random = if jitter { "a random time up to " } else { "" };
-            format!("they wait {random}{} and reconnect, then twice as long up to {}", show(first), show(cap))
-        }
+        Some(format!("{name} {}{more} (digest {digest:016x}){then}", named.join(", ")))
     }
 }
 

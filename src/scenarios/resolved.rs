@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::faults::full::{FullFault, resolved_reconnect};
+use super::faults::full::{FullFault, SETUP};
+use super::faults::{self as faulty, policies};
 use super::file::Channels;
 use super::full::{Full, FullCondition};
 use super::target::{self, Operation, Publish, Statistics, StatisticsFormat, Target};
@@ -76,14 +77,24 @@ fn texts(conditions: &[FullCondition]) -> Value {
 
 fn groups(full: &Full) -> Value {
     let group = |g: &super::full::FullSubscribers| {
-        json!({
+        let mut table = json!({
             "connections": g.connections.value,
             "subscriptions": g.subscriptions.value,
             "connect": g.connect.to_string(),
             "waves": g.waves.value,
             "wave-pause": time(g.wave_pause.value),
-            "reconnect": resolved_reconnect(g.reconnect.value),
-        })
+            "reconnect": policies::resolved_reconnect(g.reconnect.value),
+        });
+        if let Some(budget) = &g.retry_budget {
+            table["retry-budget"] = policies::resolved_budget(budget.value);
+        }
+        if let Some(breaker) = &g.breaker {
+            table["circuit-breaker"] = policies::resolved_breaker(breaker.value);
+        }
+        if let Some(keepalive) = &g.keepalive {
+            table["keepalive"] = policies::resolved_keepalive(keepalive.value);
+        }
+        table
     };
     full.subscribers.iter().map(|g| (g.name.clone(), group(g))).collect::<Map<_, _>>().into()
 }
@@ -109,9 +120,9 @@ fn publishers(full: &Full) -> Value {
 
 fn faults(full: &Full) -> Value {
     let table = |fault: &FullFault| {
-        let phases: Vec<&str> =
-            full.phases_named(fault.phases.as_ref()).map(|phase| phase.name.as_str()).collect();
-        fault.resolved(&phases)
+        let phases = full.phases_named(fault.phases.as_ref()).map(|phase| phase.name.as_str());
+        let parts: Vec<&str> = fault.in_setup().then_some(SETUP).into_iter().chain(phases).collect();
+        faulty::resolved::fault(fault, &parts)
     };
     full.faults.iter().map(|f| (f.name.clone(), table(f))).collect::<Map<_, _>>().into()
 }

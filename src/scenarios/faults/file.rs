@@ -1,4 +1,4 @@
-//! `faults.NAME` and `reconnect` as they are written: the part of the mirror that is about what goes wrong.
+//! `faults.NAME` as it is written: the part of the mirror that is about what goes wrong.
 //!
 //! A fault has one kind, *written as its key*. Kinds that cannot be injected yet are known by name, so that they are
 //! refused as what they are.
@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use toml::Spanned;
 
+use super::kinds::{DelayWord, DirectionWord, HandshakeWord, LinkDelayTable, PartitionTable, TerminateTable};
 use crate::scenarios::file::{OneOrMany, Wait};
-use crate::scenarios::units::{Ratio, Span, Whole};
+use crate::scenarios::units::{Ratio, Span};
 
 /// One fault.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +21,7 @@ pub(crate) struct FaultTable {
     pub(crate) of: Option<Spanned<Of>>,
     pub(crate) phase: Option<Spanned<OneOrMany>>,
     pub(crate) start: Option<Spanned<Span>>,
-    pub(crate) length: Option<Spanned<Span>>,
+    pub(crate) length: Option<Spanned<Wait>>,
     pub(crate) stagger: Option<Spanned<StaggerWord>>,
     /// What it does, at the place of its key; exactly one is right.
     pub(crate) kinds: Vec<Spanned<Kind>>,
@@ -30,6 +31,12 @@ pub(crate) struct FaultTable {
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     Terminate(TerminateTable),
+    ThinkTime(DelayWord),
+    LinkDelay(LinkDelayTable),
+    Hold(DirectionWord),
+    Stall(DirectionWord),
+    Partition(PartitionTable),
+    HandshakeAbort(HandshakeWord),
     /// Known by name only.
     NotYet(Key),
 }
@@ -96,6 +103,40 @@ impl Key {
     }
 }
 
+impl Kind {
+    /// Reads the value of the key that names a kind.
+    fn read<'de, A: MapAccess<'de>>(key: Key, map: &mut A) -> Result<Self, A::Error> {
+        Ok(match key {
+            Key::Terminate => Self::Terminate(map.next_value()?),
+            Key::ThinkTime => Self::ThinkTime(map.next_value()?),
+            Key::LinkDelay => Self::LinkDelay(map.next_value()?),
+            Key::Hold => Self::Hold(map.next_value()?),
+            Key::Stall => Self::Stall(map.next_value()?),
+            Key::Partition => Self::Partition(map.next_value()?),
+            Key::HandshakeAbort => Self::HandshakeAbort(map.next_value()?),
+            other => {
+                map.next_value::<IgnoredAny>()?;
+                Self::NotYet(other)
+            }
+        })
+    }
+
+    /// How it is written.
+    pub(crate) fn word(&self) -> &'static str {
+        let key = match self {
+            Self::Terminate(_) => Key::Terminate,
+            Self::ThinkTime(_) => Key::ThinkTime,
+            Self::LinkDelay(_) => Key::LinkDelay,
+            Self::Hold(_) => Key::Hold,
+            Self::Stall(_) => Key::Stall,
+            Self::Partition(_) => Key::Partition,
+            Self::HandshakeAbort(_) => Key::HandshakeAbort,
+            Self::NotYet(key) => *key,
+        };
+        key.word()
+    }
+}
+
 /// By hand, because only here the place of a key is at hand, and that is where a kind is pointed at.
 impl<'de> Deserialize<'de> for FaultTable {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -118,13 +159,9 @@ impl<'de> Deserialize<'de> for FaultTable {
                         Key::Start => table.start = Some(map.next_value()?),
                         Key::For => table.length = Some(map.next_value()?),
                         Key::Stagger => table.stagger = Some(map.next_value()?),
-                        Key::Terminate => {
-                            let kind = Kind::Terminate(map.next_value()?);
+                        kind => {
+                            let kind = Kind::read(kind, &mut map)?;
                             table.kinds.push(Spanned::new(key.span(), kind));
-                        }
-                        other => {
-                            map.next_value::<IgnoredAny>()?;
-                            table.kinds.push(Spanned::new(key.span(), Kind::NotYet(other)));
                         }
                     }
                 }
@@ -167,75 +204,6 @@ pub(crate) enum StaggerWord {
     Together,
     Linear(Wait),
     Poisson(Wait),
-}
-
-/// The end of a connection.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub(crate) struct TerminateTable {
-    pub(crate) how: Option<Spanned<How>>,
-    pub(crate) at: Option<Spanned<IgnoredAny>>,
-    pub(crate) code: Option<Spanned<Code>>,
-}
-
-/// In which way a connection is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum How {
-    Reset,
-    Fin,
-    WsClose,
-    HalfClose,
-}
-
-/// A code that a close frame may carry (RFC 6455, section 7.4, and the registry it opens).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Whole<0, 65_535>")]
-pub(crate) struct Code(pub(crate) u16);
-
-impl TryFrom<Whole<0, 65_535>> for Code {
-    type Error = &'static str;
-
-    fn try_from(Whole(code): Whole<0, 65_535>) -> Result<Self, Self::Error> {
-        match u16::try_from(code) {
-            Ok(code @ (1_000..=1_003 | 1_007..=1_014 | 3_000..=4_999)) => Ok(Self(code)),
-            Ok(1_005 | 1_006 | 1_015) => {
-                Err("1005, 1006 and 1015 stand for what had no close frame: none may carry them")
-            }
-            _ => Err("a close frame carries 1000-1003, 1007-1014 or 3000-4999"),
-        }
-    }
-}
-
-/// What a client does when its connection is gone.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum ReconnectWord {
-    None,
-    Immediate,
-    Fixed(FixedTable),
-    Exponential(ExponentialTable),
-}
-
-/// The same wait before every attempt.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct FixedTable {
-    pub(crate) wait: Wait,
-}
-
-/// Ever longer waits.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct ExponentialTable {
-    pub(crate) first: Wait,
-    pub(crate) cap: Wait,
-    #[serde(default = "yes")]
-    pub(crate) jitter: bool,
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[cfg(test)]

@@ -1,20 +1,35 @@
-//! A fault and a reconnect policy with every default filled in, at full size.
+//! A fault with every default filled in, at full size.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
 use toml::Spanned;
 
-use super::file::{Code, FaultTable, How, Kind, ReconnectWord, StaggerWord, TerminateTable, kinds};
+use super::file::{FaultTable, Kind, StaggerWord, kinds};
+use super::kinds::{Code, DelayWord, How, LinkDelayTable, Points, TerminateTable};
 use crate::scenarios::file::{Name, OneOrMany};
 use crate::scenarios::full::{At, Cuts, missing};
-use crate::scenarios::plan::{self, FaultKind, Reconnect, Stagger, Terminate};
+use crate::scenarios::plan::{self, DropPoint, FaultKind, LinkDelay, Stagger, Terminate};
 use crate::scenarios::problem::Finding;
-use crate::scenarios::units::{exact_duration, exact_ratio};
+use crate::scenarios::units::show_size;
 
 /// Code of a close frame unless told: a normal closure.
 const NORMAL: u16 = 1_000;
+
+/// Bytes that may be on their way in each direction unless told.
+const BUFFER: u64 = 1 << 20;
+
+/// The least of them: a few frames, and what one read may take.
+const LEAST_BUFFER: u64 = 64 << 10;
+
+/// The most, for one connection in one direction.
+pub(crate) const MOST_BUFFER: u64 = 1 << 30;
+
+/// The name of what is before the first phase.
+pub(crate) const SETUP: &str = "setup";
+
+/// A name and where it is written.
+pub(crate) type Named = (String, Range<usize>);
 
 /// A fault.
 #[derive(Debug, Clone)]
@@ -22,14 +37,22 @@ pub(crate) struct FullFault {
     pub(crate) name: String,
     pub(crate) span: Range<usize>,
     /// Names of what it aims at; `None`: missing, and reported.
-    pub(crate) on: Option<Vec<(String, Range<usize>)>>,
+    pub(crate) on: Option<Vec<Named>>,
     pub(crate) fraction: At<f64>,
-    /// Names of its phases; `None`: all.
-    pub(crate) phases: Option<Vec<(String, Range<usize>)>>,
+    /// Names of its phases, and `setup`; `None`: all phases.
+    pub(crate) phases: Option<Vec<Named>>,
     pub(crate) start: At<Duration>,
+    /// How long it lasts for each victim; `None`: to the end of the phase.
+    pub(crate) length: Option<At<Duration>>,
     pub(crate) stagger: At<Stagger>,
     /// `None`: there is no single kind that this version has, which is reported.
     pub(crate) kind: Option<FaultKind>,
+    /// Where its kind is written.
+    pub(crate) kind_span: Range<usize>,
+    /// The buffer of its link delay.
+    pub(crate) buffer_span: Range<usize>,
+    /// Where each of its drop points is written.
+    pub(crate) points: Vec<(DropPoint, Range<usize>)>,
 }
 
 impl FullFault {
@@ -38,36 +61,24 @@ impl FullFault {
         self.fraction.value < 1.0
     }
 
-    /// Whether it aims at a group.
-    pub(crate) fn aims_at(&self, group: &str) -> bool {
-        self.on.iter().flatten().any(|(name, _)| name == group)
+    /// Whether it aims at a group, or at the victims of a fault, by this name.
+    pub(crate) fn aims_at(&self, name: &str) -> bool {
+        self.on.iter().flatten().any(|(aim, _)| aim == name)
     }
 
-    /// How it is written in a file; `phases`: those that it acts in.
-    pub(crate) fn resolved(&self, phases: &[&str]) -> Value {
-        let mut table = Map::new();
-        let on: Vec<&str> = self.on.iter().flatten().map(|(name, _)| name.as_str()).collect();
-        table.insert("on".to_owned(), json!(on));
-        table.insert("fraction".to_owned(), json!(exact_ratio(self.fraction.value)));
-        table.insert("of".to_owned(), json!("connections"));
-        table.insert("phase".to_owned(), json!(phases));
-        table.insert("start".to_owned(), json!(exact_duration(self.start.value)));
-        let stagger = match self.stagger.value {
-            Stagger::Together => json!("together"),
-            Stagger::Linear(over) => json!({"linear": exact_duration(over)}),
-            Stagger::Poisson(over) => json!({"poisson": exact_duration(over)}),
-        };
-        table.insert("stagger".to_owned(), stagger);
-        if let Some(FaultKind::Terminate(end)) = &self.kind {
-            let terminate = match end.how {
-                plan::How::Reset => json!({"how": "reset"}),
-                plan::How::Fin => json!({"how": "fin"}),
-                plan::How::HalfClose => json!({"how": "half-close"}),
-                plan::How::WsClose(code) => json!({"how": "ws-close", "code": code}),
-            };
-            table.insert("terminate".to_owned(), terminate);
-        }
-        Value::Object(table)
+    /// Whether it acts before the first phase.
+    pub(crate) fn in_setup(&self) -> bool {
+        self.phases.iter().flatten().any(|(name, _)| name == SETUP)
+    }
+
+    /// Whether it acts in a phase.
+    pub(crate) fn acts_in(&self, phase: &str) -> bool {
+        self.phases.as_ref().is_none_or(|names| names.iter().any(|(name, _)| name == phase))
+    }
+
+    /// What it does to links, if it delays them.
+    pub(crate) fn link_delay(&self) -> Option<LinkDelay> {
+        if let Some(FaultKind::LinkDelay(delay)) = &self.kind { Some(*delay) } else { None }
     }
 }
 
@@ -81,125 +92,154 @@ pub(crate) fn fault(
     let span = name.span();
     let path = format!("faults.{}", name.get_ref());
     if table.on.is_none() && !cuts.touch(&path) {
-        findings.push(missing(&span, "on", "on = \"clients\", a group of subscribers"));
+        findings.push(missing(&span, "on", "on = \"clients\", a group or another fault"));
     }
-    let kind = match table.kinds.as_slice() {
-        [kind] => match kind.get_ref() {
-            Kind::Terminate(terminate) => terminated(table, terminate, &kind.span(), cuts, &path, findings),
-            Kind::NotYet(_) => None,
-        },
+    let kind_span = table.kinds.first().map_or_else(|| span.clone(), Spanned::span);
+    let mut full = FullFault {
+        name: name.get_ref().clone(),
+        on: table.on.as_ref().map(names),
+        fraction: At::or(table.fraction.as_ref(), |f| f.0, 1.0, &span),
+        phases: table.phase.as_ref().map(names),
+        start: At::or(table.start.as_ref(), |s| s.0, Duration::ZERO, &span),
+        length: At::of(table.length.as_ref(), |length| length.0.0),
+        stagger: At::or(table.stagger.as_ref(), stagger, Stagger::Together, &span),
+        kind: None,
+        buffer_span: kind_span.clone(),
+        kind_span,
+        points: Vec::new(),
+        span,
+    };
+    match table.kinds.as_slice() {
+        [kind] => full.kind = full.take(kind.get_ref(), cuts, &path, findings),
+        [] if cuts.touch(&path) => {}
         [] => {
-            if !cuts.touch(&path) {
-                let message = format!("the fault `{}` does nothing: it needs a kind", name.get_ref());
-                let allowed = format!("allowed: {}", kinds().join(", "));
-                findings.push(
-                    Finding::error(span.clone(), message)
-                        .note("write terminate = { how = \"reset\" }")
-                        .note(allowed),
-                );
-            }
-            None
+            let message = format!("the fault `{}` does nothing: it needs a kind", name.get_ref());
+            let allowed = format!("allowed: {}", kinds().join(", "));
+            let finding = Finding::error(full.span.clone(), message);
+            findings.push(finding.note("write terminate = { how = \"reset\" }").note(allowed));
         }
         [.., last] => {
             let words: Vec<String> =
                 table.kinds.iter().map(|k| format!("`{}`", k.get_ref().word())).collect();
             let message = format!("a fault has one kind, and this one has {}", words.join(" and "));
             findings.push(Finding::error(last.span(), message).note("write two faults with the same `on`"));
-            None
         }
-    };
-    let stagger = |word: &StaggerWord| match word {
+    }
+    full
+}
+
+fn stagger(word: &StaggerWord) -> Stagger {
+    match word {
         StaggerWord::Together => Stagger::Together,
         StaggerWord::Linear(over) => Stagger::Linear(over.0.0),
         StaggerWord::Poisson(over) => Stagger::Poisson(over.0.0),
-    };
-    FullFault {
-        name: name.get_ref().clone(),
-        on: table.on.as_ref().map(names),
-        fraction: At::or(table.fraction.as_ref(), |f| f.0, 1.0, &span),
-        phases: table.phase.as_ref().map(names),
-        start: At::or(table.start.as_ref(), |s| s.0, Duration::ZERO, &span),
-        stagger: At::or(table.stagger.as_ref(), stagger, Stagger::Together, &span),
-        kind,
-        span,
     }
 }
 
 /// One name or many, each at its place.
-pub(crate) fn names(names: &Spanned<OneOrMany>) -> Vec<(String, Range<usize>)> {
+pub(crate) fn names(names: &Spanned<OneOrMany>) -> Vec<Named> {
     match names.get_ref() {
         OneOrMany::One(name) => vec![(name.clone(), names.span())],
         OneOrMany::Many(many) => many.iter().map(|name| (name.get_ref().clone(), name.span())).collect(),
     }
 }
 
-impl Kind {
-    /// How it is written.
-    pub(crate) fn word(&self) -> &'static str {
-        match self {
-            Self::Terminate(_) => "terminate",
-            Self::NotYet(key) => key.word(),
+impl FullFault {
+    /// What it does, with the places that checks point at.
+    fn take(
+        &mut self,
+        kind: &Kind,
+        cuts: Cuts<'_>,
+        path: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<FaultKind> {
+        Some(match kind {
+            Kind::ThinkTime(DelayWord(delay)) => FaultKind::ThinkTime(*delay),
+            Kind::LinkDelay(table) => return self.link(table, cuts, path, findings),
+            Kind::Hold(direction) => FaultKind::Hold(direction.0),
+            Kind::Stall(direction) => FaultKind::Stall(direction.0),
+            Kind::Partition(table) => FaultKind::Partition { or_stall: table.otherwise.is_some() },
+            Kind::HandshakeAbort(point) => FaultKind::HandshakeAbort((*point).into()),
+            Kind::Terminate(table) => return self.terminate(table, cuts, path, findings),
+            Kind::NotYet(_) => return None,
+        })
+    }
+
+    fn link(
+        &mut self,
+        table: &LinkDelayTable,
+        cuts: Cuts<'_>,
+        path: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<FaultKind> {
+        if table.up.is_none() && table.down.is_none() {
+            if !cuts.touch(&format!("{path}.link-delay")) {
+                let message = "a link delay needs a direction: `up`, from us to the server, or `down`";
+                let finding = Finding::error(self.kind_span.clone(), message);
+                findings.push(finding.note("write link-delay = { down = \"100ms\" }"));
+            }
+            return None;
         }
+        let buffer = At::or(table.buffer.as_ref(), |size| size.0, BUFFER, &self.kind_span);
+        if !(LEAST_BUFFER..=MOST_BUFFER).contains(&buffer.value) {
+            let (least, most) = (show_size(LEAST_BUFFER as f64), show_size(MOST_BUFFER as f64));
+            let message = format!("the buffer of a link has from {least} to {most}");
+            findings.push(Finding::error(buffer.span.clone(), message));
+        }
+        self.buffer_span = buffer.span;
+        let delay = |word: Option<DelayWord>| word.map(|DelayWord(delay)| delay);
+        let buffer = usize::try_from(buffer.value).unwrap_or(usize::MAX);
+        Some(FaultKind::LinkDelay(LinkDelay { up: delay(table.up), down: delay(table.down), buffer }))
+    }
+
+    fn terminate(
+        &mut self,
+        table: &TerminateTable,
+        cuts: Cuts<'_>,
+        path: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<FaultKind> {
+        if let Some(length) = &self.length {
+            let message = "`for` means nothing to `terminate`: a connection ends at one moment";
+            findings.push(
+                Finding::error(length.span.clone(), message)
+                    .note("to spread the ends, write stagger = { linear = \"3s\" }"),
+            );
+        }
+        self.points = table.at.as_ref().map(points).unwrap_or_default();
+        if let Some(at) = table.at.as_ref().filter(|_| self.points.is_empty()) {
+            let message = "an empty `at`: leave it out to end connections whatever they are doing";
+            findings.push(Finding::error(at.span(), message));
+        }
+        let Some(how) = &table.how else {
+            if !cuts.touch(&format!("{path}.terminate")) {
+                let example = "how = \"reset\", \"fin\", \"half-close\" or \"ws-close\"";
+                findings.push(missing(&self.kind_span, "how", example));
+            }
+            return None;
+        };
+        if let Some(code) = table.code.as_ref().filter(|_| *how.get_ref() != How::WsClose) {
+            let message = "only a close frame has a code";
+            findings.push(Finding::error(code.span(), message).note("write how = \"ws-close\""));
+        }
+        let how = match how.get_ref() {
+            How::Reset => plan::How::Reset,
+            How::Fin => plan::How::Fin,
+            How::HalfClose => plan::How::HalfClose,
+            How::WsClose => {
+                let Code(code) = table.code.as_ref().map_or(Code(NORMAL), |code| *code.get_ref());
+                plan::How::WsClose(code)
+            }
+        };
+        let at = self.points.iter().map(|(point, _)| *point).collect();
+        Some(FaultKind::Terminate(Terminate { how, at }))
     }
 }
 
-fn terminated(
-    fault: &FaultTable,
-    table: &TerminateTable,
-    span: &Range<usize>,
-    cuts: Cuts<'_>,
-    path: &str,
-    findings: &mut Vec<Finding>,
-) -> Option<FaultKind> {
-    if let Some(length) = &fault.length {
-        let message = "`for` means nothing to `terminate`: a connection ends at one moment";
-        findings.push(
-            Finding::error(length.span(), message)
-                .note("to spread the ends, write stagger = { linear = \"3s\" }"),
-        );
-    }
-    let Some(how) = &table.how else {
-        if !cuts.touch(&format!("{path}.terminate")) {
-            findings.push(missing(span, "how", "how = \"reset\", \"fin\" or \"ws-close\""));
-        }
-        return None;
-    };
-    if let Some(code) = table.code.as_ref().filter(|_| *how.get_ref() != How::WsClose) {
-        let message = "only a close frame has a code";
-        findings.push(Finding::error(code.span(), message).note("write how = \"ws-close\""));
-    }
-    let how = match how.get_ref() {
-        How::Reset => plan::How::Reset,
-        How::Fin => plan::How::Fin,
-        How::WsClose => {
-            let Code(code) = table.code.as_ref().map_or(Code(NORMAL), |code| *code.get_ref());
-            plan::How::WsClose(code)
-        }
-        How::HalfClose => return None,
-    };
-    Some(FaultKind::Terminate(Terminate { how, at: Vec::new() }))
-}
-
-/// The policy that a word stands for.
-pub(crate) fn reconnect(word: &ReconnectWord) -> Reconnect {
-    match word {
-        ReconnectWord::None => Reconnect::None,
-        ReconnectWord::Immediate => Reconnect::Immediate,
-        ReconnectWord::Fixed(fixed) => Reconnect::Fixed(fixed.wait.0.0),
-        ReconnectWord::Exponential(e) => {
-            Reconnect::Exponential { first: e.first.0.0, cap: e.cap.0.0, jitter: e.jitter }
-        }
-    }
-}
-
-/// How a policy is written in a file.
-pub(crate) fn resolved_reconnect(reconnect: Reconnect) -> Value {
-    match reconnect {
-        Reconnect::None => json!("none"),
-        Reconnect::Immediate => json!("immediate"),
-        Reconnect::Fixed(wait) => json!({"fixed": {"wait": exact_duration(wait)}}),
-        Reconnect::Exponential { first, cap, jitter } => json!({
-            "exponential": {"first": exact_duration(first), "cap": exact_duration(cap), "jitter": jitter}
-        }),
+/// One point or many, each at its place.
+fn points(points: &Spanned<Points>) -> Vec<(DropPoint, Range<usize>)> {
+    match points.get_ref() {
+        Points::One(point) => vec![((*point).into(), points.span())],
+        Points::Many(many) => many.iter().map(|point| ((*point.get_ref()).into(), point.span())).collect(),
     }
 }

@@ -1,7 +1,17 @@
-//! Faults and reconnects in the scenario language: as written, with every default, and checked.
+//! Faults and reconnects in the scenario language: as written, with every default, checked, and planned.
 //!
 //! Who is hit and when is not decided here: see [`crate::inject::Schedule`].
 
+mod aims;
+pub(crate) mod build;
 pub(crate) mod check;
+mod delays;
 pub(crate) mod file;
 pub(crate) mod full;
+mod kinds;
+mod loads;
+pub(crate) mod policies;
+pub(crate) mod resolved;
+mod suits;
+mod times;
+pub(crate) mod words;
