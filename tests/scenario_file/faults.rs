@@ -251,6 +251,42 @@ reached.all = "faults.cut.applied / predicted == 100%"
 }
 
 #[test]
+fn attempts_to_connect_are_ended_where_there_are_any() {
+    let text = with(
+        r#"subscribers.a = { connections = 10 }
+subscribers.b = { connections = 10, reconnect = "immediate" }
+faults.bar = { on = ["a", "b"], phase = "two", handshake-abort = "connect" }
+reached.all = "faults.bar.applied / predicted == 100%"
+"#,
+    );
+    let message =
+        "`a` does not reconnect, so after set-up there are no attempts to connect that could be ended";
+    assert_eq!(places(&check(&text).unwrap()), [format!("8:48 {message}")]);
+    let sound = text.replace("phase = \"two\"", "phase = [\"setup\", \"two\"]");
+    assert_eq!(check(&sound), Ok(Vec::new()));
+}
+
+#[test]
+fn a_victim_publishes_over_the_websocket_only() {
+    let text = with(
+        r#"subscribers.a = { connections = 10 }
+faults.cut = { on = "a", phase = "one", terminate = { how = "reset", at = ["receive", "publish-sent"] } }
+reached.all = "faults.cut.applied / predicted == 100%"
+
+[targets.web]
+url = "ws://localhost:1/"
+publish = { query = "mutation ($p: String!) { p(p: $p) }", variables = { p = "${payload}" }, http = {} }
+"#,
+    );
+    assert_eq!(check(&text), Ok(Vec::new()));
+    let catalogue = Catalogue::from_text(Some(("my.toml", &text))).unwrap();
+    let options = Options { target: Some("web".to_owned()), ..Options::default() };
+    let problems = catalogue.plan(&["mine"], &options).unwrap_err().0;
+    let message = "this target is published to by HTTP: no WebSocket is ever at `publish-sent`";
+    assert_eq!(places(&problems), [format!("7:87 {message}")]);
+}
+
+#[test]
 fn fractions_are_exact_at_every_size() {
     let text = with(
         r#"subscribers.a = { connections = 200, reconnect = "immediate" }
