@@ -2,11 +2,14 @@
 
 use proptest::prelude::*;
 use stressctl::scenarios::catalogue::{BUILT_IN, Catalogue, Options};
-use stressctl::scenarios::plan::{Aim, Crew, Fault};
 use stressctl::scenarios::problem::{Problem, Problems};
+
+#[path = "scenario_file/faults.rs"]
+mod faults;
 
 const LANGUAGE: &str = include_str!("fixtures/language.toml");
 const MISTAKES: &str = include_str!("fixtures/mistakes.toml");
+const MISTAKES_OF_FAULTS: &str = include_str!("fixtures/mistakes-of-faults.toml");
 
 /// Errors of a text, or its warnings.
 fn check(text: &str) -> Result<Vec<Problem>, Problems> {
@@ -22,11 +25,14 @@ fn places(problems: &[Problem]) -> Vec<String> {
 fn all_mistakes_are_found_at_once_and_at_their_places() {
     let problems = check(MISTAKES).unwrap_err();
     insta::assert_snapshot!("places_of_mistakes", places(&problems.0).join("\n"));
+    let problems = check(MISTAKES_OF_FAULTS).unwrap_err();
+    insta::assert_snapshot!("places_of_mistakes_of_faults", places(&problems.0).join("\n"));
 }
 
 #[test]
 fn mistakes_are_shown_with_a_caret_and_a_suggestion() {
     insta::assert_snapshot!("rendering_of_mistakes", check(MISTAKES).unwrap_err());
+    insta::assert_snapshot!("rendering_of_mistakes_of_faults", check(MISTAKES_OF_FAULTS).unwrap_err());
 }
 
 #[test]
@@ -38,8 +44,13 @@ fn syntax_errors_are_reported_alone() {
 #[test]
 fn the_whole_language_is_understood() {
     let problems = check(LANGUAGE).unwrap_err();
-    let expected =
-        ["this version cannot ", "unknown metric ", "a group has no metric ", " is not known per phase"];
+    let expected = [
+        "this version cannot ",
+        "unknown metric ",
+        "a group has no metric ",
+        " is not known per phase",
+        "the plan does not predict ",
+    ];
     for problem in &problems.0 {
         assert!(
             expected.iter().any(|text| problem.message.contains(text)),
@@ -54,7 +65,18 @@ fn the_built_in_catalogue_is_right() {
     assert_eq!(check(BUILT_IN), Ok(Vec::new()));
     let catalogue = Catalogue::from_text(None).unwrap();
     let listed: Vec<String> = catalogue.list().into_iter().map(|l| l.name).collect();
-    assert_eq!(listed, ["10k-concurrent", "50k-cascade", "thundering-herd"]);
+    assert_eq!(
+        listed,
+        [
+            "10k-concurrent",
+            "50k-cascade",
+            "latency-1000ms",
+            "jitter-50-500ms",
+            "random-drops",
+            "cascading-failures",
+            "thundering-herd"
+        ]
+    );
 }
 
 #[test]
@@ -78,109 +100,6 @@ fn what_show_prints_can_be_read_again() {
     }
     insta::assert_snapshot!("show_50k_cascade", catalogue.show("50k-cascade").unwrap());
     insta::assert_snapshot!("show_thundering_herd", catalogue.show("thundering-herd").unwrap());
-}
-
-/// A scenario with a group, two phases, and these lines.
-fn with(lines: &str) -> String {
-    format!(
-        "[scenarios.mine]\nabout = \"x\"\nchannels = 10\n\
-         phases = [{{ name = \"one\", for = \"5s\" }}, {{ name = \"two\", for = \"5s\" }}]\n\
-         publishers.feed = {{ rate = \"100/s\" }}\n{lines}"
-    )
-}
-
-#[test]
-fn every_way_to_hit_and_to_return_can_be_shown_and_read_again() {
-    let text = with(
-        r#"
-subscribers.a = { connections = 90, reconnect = "none" }
-subscribers.b = { connections = 90, reconnect = "immediate" }
-subscribers.c = { connections = 90, reconnect = { fixed = { wait = "1.5s" } } }
-subscribers.d = { connections = 90, reconnect = { exponential = { first = "100ms", cap = "5s" } } }
-subscribers.e = { connections = 90, reconnect = { exponential = { first = "1ms", cap = "1ms", jitter = false } } }
-reached.all = "faults.u.applied / predicted == 100%"
-
-[scenarios.mine.faults]
-u = { on = "a", phase = "one", terminate = { how = "reset" } }
-v = { on = ["b", "c"], fraction = "33.333%", phase = ["two"], start = "1s", stagger = { linear = "2s" }, terminate = { how = "fin" } }
-w = { on = ["c", "b", "d"], fraction = "7%", stagger = { poisson = "5s" }, terminate = { how = "ws-close" } }
-x = { on = "e", fraction = "14.5%", start = "4.9s", terminate = { how = "ws-close", code = 4000 } }
-"#,
-    );
-    assert_eq!(check(&text), Ok(Vec::new()));
-    let catalogue = Catalogue::from_text(Some(("my.toml", &text))).unwrap();
-    let shown = catalogue.show("mine").unwrap();
-    insta::assert_snapshot!("show_faults", shown.split_once("[scenarios.mine.subscribers.a]").unwrap().1);
-    let again = Catalogue::from_text(Some(("shown.toml", &shown))).unwrap();
-    assert_eq!(again.show("mine").unwrap(), shown);
-    let plan = |c: &Catalogue| c.plan(&["mine"], &Options::default()).unwrap().plans.remove(0);
-    let (plan, again) = (plan(&catalogue), plan(&again));
-    assert_eq!((&plan.faults, &plan.hash), (&again.faults, &again.hash));
-    let on: Vec<Vec<(usize, u32)>> = plan.faults.iter().map(aims).collect();
-    // A third of 90 is 29.9997; 7 % are 6.3, 14.5 % are 13.05; groups in the order of the file.
-    assert_eq!(on, [&[(0, 90)][..], &[(1, 30), (2, 30)], &[(1, 6), (2, 6), (3, 6)], &[(4, 13)]]);
-}
-
-#[test]
-fn what_a_plan_with_faults_cannot_decide_is_refused_at_its_place() {
-    let text = with(
-        r#"subscribers.a = { connections = 1_000 }
-faults.cut = { on = "a", phase = "two", terminate = { how = "reset" } }
-reached.all = "faults.cut.applied / predicted == 100%"
-
-[scenarios.mine.expect]
-nobody = "bystanders.ledger.lost in one == 0"
-ahead = "ledger.delivered / predicted == 100%"
-early = "ledger.delivered in one / predicted == 100%"
-enough = "latency.deliver.p99 in two < 1s"
-"#,
-    );
-    insta::assert_snapshot!("what_faults_leave_undecided", check(&text).unwrap_err());
-}
-
-#[test]
-fn doubts_about_faults_draw_a_warning() {
-    let text = with(
-        r#"subscribers.herd = { connections = 1_000, reconnect = "immediate" }
-subscribers.gone = { connections = 10 }
-faults.cut = { on = "herd", fraction = "50%", phase = "two", terminate = { how = "reset" } }
-faults.twice = { on = "gone", terminate = { how = "fin" } }
-reached.all = "faults.cut.applied / predicted == 100%"
-"#,
-    );
-    assert_eq!(
-        places(&check(&text).unwrap()),
-        [
-            "6:55 500 connections come back 100 at a time: this is a queue, not a herd",
-            "9:8 `gone` does not reconnect: what is cut in `one` is not there to be cut in `two`",
-        ]
-    );
-    // A hundred fit into the handshakes in flight.
-    let few = text.replace("50%", "10%").replace("faults.twice", "# ");
-    assert_eq!(check(&few), Ok(Vec::new()));
-}
-
-#[test]
-fn fractions_are_exact_at_every_size() {
-    let text = with(
-        r#"subscribers.a = { connections = 200, reconnect = "immediate" }
-faults.x = { on = "a", fraction = "25%", phase = "one", terminate = { how = "reset" } }
-faults.y = { on = "a", fraction = "50%", phase = "one", terminate = { how = "reset" } }
-faults.z = { on = "a", fraction = "25%", phase = "one", terminate = { how = "reset" } }
-reached.all = "faults.x.applied / predicted == 100%"
-"#,
-    );
-    let catalogue = Catalogue::from_text(Some(("my.toml", &text))).unwrap();
-    let counts = |scale: f64| {
-        let options = Options { scale, ..Options::default() };
-        let plan = catalogue.plan(&["mine"], &options).map_err(|p| p.0[0].message.clone())?.plans.remove(0);
-        Ok(plan.faults.iter().map(|fault| aims(fault)[0].1).collect::<Vec<u32>>())
-    };
-    assert_eq!(counts(1.0), Ok(vec![50, 100, 50]));
-    assert_eq!(counts(0.05), Ok(vec![3, 5, 2])); // of 10: halves round up, and nobody is hit twice
-    assert_eq!(counts(0.02), Ok(vec![1, 2, 1]));
-    let refused = "of the 3 connections of `a` at this size none is left for `z`";
-    assert_eq!(counts(0.015), Err(refused.to_owned()));
 }
 
 #[test]
@@ -231,51 +150,6 @@ fn every_example_in_the_documentation_is_right() {
 }
 
 #[test]
-fn faults_are_overridden_like_everything_else() {
-    let catalogue = Catalogue::from_text(None).unwrap();
-    let plan = |set: &str, seed: Option<u64>| {
-        let set = if set.is_empty() { Vec::new() } else { vec![set.to_owned()] };
-        let options = Options { set, seed, ..Options::default() };
-        Ok(catalogue
-            .plan(&["thundering-herd"], &options)
-            .map_err(|p| p.0[0].message.clone())?
-            .plans
-            .remove(0))
-    };
-    let hash =
-        |set: &str, seed: Option<u64>| plan(set, seed).map_or_else(|message: String| message, |p| p.hash);
-    let base = hash("", None);
-    assert_eq!(hash("", Some(1)), base);
-    let others = [
-        hash("", Some(2)),
-        hash("faults.cut.fraction=25%", None),
-        hash("faults.cut.terminate.how=fin", None),
-        hash("faults.cut.stagger={ linear = \"1s\" }", None),
-        hash("subscribers.clients.reconnect={ fixed = { wait = \"1s\" } }", None),
-    ];
-    assert!(others.iter().all(|hash| *hash != base && hash.len() == 16), "{others:?}");
-    assert_eq!(
-        plan("faults.cut.fraction=25%", None).unwrap().faults[0].on,
-        [Aim::Group { group: Crew::Subscribers(0), count: 250 }]
-    );
-    let refused = [
-        ("faults.cat.fraction=25%", "there is no fault `cat` in `faults`"),
-        ("faults.cut.fractoin=25%", "unknown key `fractoin`"),
-        ("faults.cut.fraction=0.25", "expected a ratio in quotes, such as \"20%\""),
-        ("faults.cut.stall=true", "a fault has one kind, and this one has `terminate` and `stall`"),
-        ("faults.cut.phase=hurd", "there is no phase `hurd`"),
-        ("faults.cut.start=8s", "the fault `cut` acts 8s after the begin of `herd`, which ends after 8s"),
-        (
-            "subscribers.clients.reconnect=none",
-            "nobody reconnects, so `latency.reconnect.max` would have no samples",
-        ),
-    ];
-    for (set, message) in refused {
-        assert_eq!(plan(set, None).unwrap_err(), message, "{set}");
-    }
-}
-
-#[test]
 fn the_smallest_useful_scenario() {
     let text = r#"
         [scenarios.mine]
@@ -299,12 +173,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn no_mutation_of_a_file_panics(cut in 0..3_000_usize, length in 0..60_usize, put in "[\\[\\]{}=\"a-z0-9.\n%/ ä]{0,12}") {
-        let text: Vec<char> = MISTAKES.chars().collect();
-        let (from, to) = (cut.min(text.len()), (cut + length).min(text.len()));
-        let mutated: String = text[..from].iter().copied().chain(put.chars()).chain(text[to..].iter().copied()).collect();
-        if let Err(problems) = check(&mutated) {
-            prop_assert!(!problems.to_string().is_empty());
+    fn no_mutation_of_a_file_panics(cut in 0..6_000_usize, length in 0..60_usize, put in "[\\[\\]{}=\"a-z0-9.\n%/ ä]{0,12}") {
+        for text in [MISTAKES, MISTAKES_OF_FAULTS] {
+            let text: Vec<char> = text.chars().collect();
+            let (from, to) = (cut.min(text.len()), (cut + length).min(text.len()));
+            let mutated: String = text[..from].iter().copied().chain(put.chars()).chain(text[to..].iter().copied()).collect();
+            if let Err(problems) = check(&mutated) {
+                prop_assert!(!problems.to_string().is_empty());
+            }
         }
     }
 
@@ -328,13 +204,4 @@ proptest! {
             prop_assert!(plan.channels >= 1 && plan.channels <= plan.subscriptions());
         }
     }
-}
-
-/// Groups of subscribers that a fault aims at, and how many of each.
-fn aims(fault: &Fault) -> Vec<(usize, u32)> {
-    let one = |aim: &Aim| match *aim {
-        Aim::Group { group: Crew::Subscribers(group), count } => (group, count),
-        other => panic!("{other:?}"),
-    };
-    fault.on.iter().map(one).collect()
 }

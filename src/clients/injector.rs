@@ -67,6 +67,7 @@ pub(super) async fn run(shard: Rc<Shard>, agenda: Rc<RefCell<Agenda>>, orders: w
             () = &mut following, if !followed => {
                 followed = true;
                 shard.healed.cancel();
+                shard.climate.flush();
             }
             () = &mut driving => {}
             () = shard.new_rest.notified() => {}

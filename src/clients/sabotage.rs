@@ -66,6 +66,7 @@ pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: wat
             () = &mut following, if !followed => {
                 followed = true;
                 desk.healed.cancel();
+                desk.climate.flush();
             }
             () = &mut driving => {}
             () = desk.new_rest.notified() => {}

@@ -95,6 +95,12 @@ impl Climate {
         self.seats.borrow_mut().get_mut(&seat).map(of)
     }
 
+    /// Has every link let go at once what it delays: whoever is to go on must not wait for what is still on its way.
+    pub(super) fn flush(&self) {
+        let seats = self.seats.borrow();
+        seats.values().filter_map(|weather| weather.control.as_ref()).for_each(|control| control.flush());
+    }
+
     /// What wakes the links that wait; to be driven by [`super::timer::drive`].
     pub(super) fn alarm(&self) -> &Alarm {
         &self.alarm

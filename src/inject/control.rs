@@ -42,10 +42,7 @@ pub(super) struct Orders {
 
 impl Orders {
     fn set_delay(&mut self, delay: Option<LaneDelay>) {
-        match &delay {
-            Some(_) => self.series += 1,
-            None => self.freed = self.series,
-        }
+        self.series += u32::from(delay.is_some());
         self.delay = delay;
     }
 
@@ -88,7 +85,8 @@ impl Control {
         })
     }
 
-    /// Delays one direction from now on; `None`: what waits is let go at once, in order.
+    /// Delays one direction from now on; `None`: no more. What is on its way arrives when it was to, and what comes after
+    /// it behind it.
     pub fn delay(&self, lane: Lane, delay: Option<LaneDelay>) {
         let orders = match lane {
             Lane::Up => &self.up,
@@ -98,6 +96,11 @@ impl Control {
         };
         orders.borrow_mut().set_delay(delay);
         self.wake();
+    }
+
+    /// Lets go at once, in order, what waits for its time in either direction.
+    pub fn flush(&self) {
+        self.change(Direction::Both, |orders| orders.freed = orders.series);
     }
 
     /// Keeps bytes on our side, or lets them go: the socket is read, and takes what is given to it as far as there is

@@ -160,7 +160,7 @@ impl Scene {
                 drop(reads);
             } else {
                 let (_stays, ()) = tokio::join!(said, hear(&mut reads, began, log));
-                std::future::pending().await
+                std::future::pending().await;
             }
         });
     }
@@ -450,7 +450,7 @@ fn what_is_not_sent_yet_can_be_waited_for() {
 }
 
 #[test]
-fn delay_that_is_switched_off_lets_go_in_order_and_leaves_no_trace() {
+fn what_is_flushed_goes_in_order_and_leaves_no_trace() {
     for (lane, pause) in [(Lane::Down, 0), (Lane::Up, 0), (Lane::Down, 5), (Lane::Up, 5)] {
         play(ROOMY, async |scene| {
             scene.fixed(lane, 10_000);
@@ -460,6 +460,7 @@ fn delay_that_is_switched_off_lets_go_in_order_and_leaves_no_trace() {
             scene.peer(if ours { &[] } else { &says }, false);
             scene.until(100).await;
             scene.control.delay(lane, None);
+            scene.control.flush();
             // Even where the next begins before anybody has looked.
             scene.until(100 + pause).await;
             scene.fixed(lane, 30);
@@ -467,6 +468,26 @@ fn delay_that_is_switched_off_lets_go_in_order_and_leaves_no_trace() {
             let heard = if ours { &scene.theirs } else { &scene.ours };
             assert_eq!(heard.times(), [100, 100, 100, 180], "{lane:?} {pause}");
             assert_eq!(scene.tally.borrow().drawn.count, 1, "what was let go before its time is no sample");
+        });
+    }
+}
+
+/// A network does not speed up what it has taken.
+#[test]
+fn what_is_on_its_way_when_a_delay_ends_arrives_when_it_was_to() {
+    for lane in [Lane::Down, Lane::Up] {
+        play(ROOMY, async |scene| {
+            scene.fixed(lane, 200);
+            let says = [(0, "a"), (90, "b"), (150, "c"), (400, "d")];
+            let ours = lane == Lane::Up;
+            scene.owner(if ours { &says } else { &[] });
+            scene.peer(if ours { &[] } else { &says }, false);
+            scene.until(100).await;
+            scene.control.delay(lane, None);
+            scene.until(1_000).await;
+            let heard = if ours { &scene.theirs } else { &scene.ours };
+            assert_eq!(heard.times(), [200, 290, 290, 400], "{lane:?}");
+            assert_eq!(scene.tally.borrow().drawn.count, 2);
         });
     }
 }

@@ -286,11 +286,20 @@ fn predictions_follow_the_streams() {
 #[test]
 fn names_fall_back_to_the_built_in_ones() {
     let listed: Vec<_> = catalogue().list().into_iter().map(|l| (l.name, l.built_in)).collect();
-    let expected =
-        [("small", false), ("10k-concurrent", true), ("50k-cascade", true), ("thundering-herd", true)];
-    assert_eq!(listed, expected.map(|(name, built_in)| (name.to_owned(), built_in)));
+    let built_in = [
+        "10k-concurrent",
+        "50k-cascade",
+        "latency-1000ms",
+        "jitter-50-500ms",
+        "random-drops",
+        "cascading-failures",
+        "thundering-herd",
+    ];
+    let expected = std::iter::once(("small", false)).chain(built_in.map(|name| (name, true)));
+    let expected: Vec<_> = expected.map(|(name, built_in)| (name.to_owned(), built_in)).collect();
+    assert_eq!(listed, expected);
     assert!(catalogue().list_text().starts_with(
-        "* small            four channels, two phases\n  10k-concurrent   10,000 clients connect together"
+        "* small               four channels, two phases\n  10k-concurrent      10,000 clients connect together"
     ));
     let problems = catalogue().plan(&["10k-concurent"], &Options::default()).unwrap_err();
     assert_eq!(problems.0[0].message, "unknown scenario `10k-concurent`");

@@ -3,10 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::plan::{
-    Aim, Crew, Delay, Direction, DropPoint, Fault, FaultKind, How, Part, Plan, Reconnect, Stagger,
-    SubscriberGroup, Terminate,
-};
+use super::faults::words;
+use super::plan::{Aim, Crew, Fault, Part, Plan, Stagger};
 use super::units::{show_count, show_duration};
 use crate::inject::Schedule;
 
@@ -67,14 +65,27 @@ impl Plan {
     }
 
     fn fault_line(&self, fault: &Fault) -> String {
+        let does = words::does(&fault.kind, self.hit(fault));
+        format!("{}: {} {does}{}", fault.name, self.aims(fault), self.when(fault))
+    }
+
+    /// Whom it aims at; victims that several others share are counted once.
+    fn aims(&self, fault: &Fault) -> String {
+        let other = |aim: &Aim| {
+            if let Aim::Victims { of, .. } = aim { Some(self.faults[*of].name.as_str()) } else { None }
+        };
+        let others: Vec<&str> = fault.on.iter().filter_map(other).collect();
+        if others.len() == fault.on.len() {
+            return format!("{} victims of {}", show_count(self.hit(fault)), words::and(&others));
+        }
         let on: Vec<String> = fault.on.iter().map(|aim| self.aim(*aim)).collect();
-        format!("{}: {} {}{}", fault.name, on.join(" and "), self.does(fault), self.when(fault))
+        on.join(" and ")
     }
 
     /// When it does so.
     fn when(&self, fault: &Fault) -> String {
         let parts: Vec<&str> = fault.parts.iter().map(|part| self.part_name(*part)).collect();
-        let parts = and(&parts);
+        let parts = words::and(&parts);
         let lasting = if fault.kind.lasts() { fault.length } else { None };
         let whole = fault.kind.lasts() && lasting.is_none();
         if whole && fault.start.is_zero() && fault.stagger == Stagger::Together {
@@ -92,57 +103,6 @@ impl Plan {
         };
         let lasting = lasting.map(|length| format!(" for {}", show(length))).unwrap_or_default();
         format!("{lasting}, {when}{}", if whole { ", to its end" } else { "" })
-    }
-
-    /// What happens to its victims.
-    fn does(&self, fault: &Fault) -> String {
-        match &fault.kind {
-            FaultKind::ThinkTime(delay) => {
-                let (wait, how) = delayed(*delay);
-                format!("wait {wait}{how} before every subscribe and publish")
-            }
-            FaultKind::LinkDelay(link) => {
-                let way = |does: &str, delay: Option<Delay>| {
-                    let (late, how) = delayed(delay?);
-                    Some(format!("{does} everything {late} late{how}"))
-                };
-                let ways: Vec<String> =
-                    way("send", link.up).into_iter().chain(way("get", link.down)).collect();
-                ways.join(" and ")
-            }
-            FaultKind::Hold(Direction::Both) => "get and send nothing, which is held back".to_owned(),
-            FaultKind::Hold(Direction::Up) => "send nothing, which is held back".to_owned(),
-            FaultKind::Hold(Direction::Down) => "get nothing, which is held back".to_owned(),
-            FaultKind::Stall(Direction::Both) => "neither read nor write".to_owned(),
-            FaultKind::Stall(Direction::Up) => "do not write".to_owned(),
-            FaultKind::Stall(Direction::Down) => "do not read".to_owned(),
-            FaultKind::Partition { or_stall: true } => {
-                "are partitioned (or stalled where the kernel does not allow it)".to_owned()
-            }
-            FaultKind::Partition { or_stall: false } => "are partitioned".to_owned(),
-            FaultKind::HandshakeAbort(point) => format!("cannot connect (ended at {})", point.word()),
-            FaultKind::Terminate(end) => self.ends(fault, end),
-        }
-    }
-
-    fn ends(&self, fault: &Fault, end: &Terminate) -> String {
-        let does = match end.how {
-            How::Reset => "are reset".to_owned(),
-            How::Fin => "are closed with FIN".to_owned(),
-            How::HalfClose => "are closed on our side".to_owned(),
-            How::WsClose(code) => format!("are closed with close code {code}"),
-        };
-        if end.at.is_empty() {
-            return does;
-        }
-        let doing: Vec<&str> = end.at.iter().map(|point| doing(*point)).collect();
-        let (all, points) = (self.hit(fault), end.at.len() as u64);
-        let each = match (all / points, all % points) {
-            _ if points == 1 => String::new(),
-            (each, 0) => format!(" ({} each)", show_count(each)),
-            (each, _) => format!(" ({} or {} each)", show_count(each), show_count(each + 1)),
-        };
-        format!("{does} while they {}{each}", and(&doing))
     }
 
     /// How many connections a fault hits: one that it aims at twice is one victim.
@@ -217,75 +177,10 @@ impl Plan {
         let then = match crew {
             // Delays end no connection, so it does not matter who comes back how.
             _ if !self.faults[index].kind.takes_away() => String::new(),
-            Crew::Subscribers(group) => format!("; {}", policy(&self.subscribers[group])),
+            Crew::Subscribers(group) => format!("; {}", words::policy(&self.subscribers[group])),
             Crew::Publishers(_) => "; they reconnect".to_owned(),
         };
         Some(format!("{name} {}{more} (digest {digest:016x}){then}", named.join(", ")))
-    }
-}
-
-/// `a`, `a and b`, `a, b and c`.
-fn and(words: &[&str]) -> String {
-    match words {
-        [] => String::new(),
-        [word] => (*word).to_owned(),
-        [before @ .., last] => format!("{} and {last}", before.join(", ")),
-    }
-}
-
-/// A delay, and how it is distributed.
-fn delayed(delay: Delay) -> (String, &'static str) {
-    match delay {
-        Delay::Fixed(time) => (show(time), ""),
-        Delay::Uniform { low, high } => (format!("{} to {}", show(low), show(high)), " (uniform)"),
-        Delay::Normal { mean, deviation } => (format!("{} ± {}", show(mean), show(deviation)), " (normal)"),
-    }
-}
-
-/// What a victim does when it is ended.
-fn doing(point: DropPoint) -> &'static str {
-    match point {
-        DropPoint::Connect => "connect",
-        DropPoint::Init => "initialise",
-        DropPoint::SubscribeSent => "subscribe",
-        DropPoint::PublishSent => "publish",
-        DropPoint::Receive => "receive",
-        DropPoint::ReceivePartial => "are amid a frame",
-        DropPoint::UnsubscribeSent => "unsubscribe",
-    }
-}
-
-/// What the clients of a group do about lost connections.
-fn policy(group: &SubscriberGroup) -> String {
-    let mut policy = reconnects(group.reconnect);
-    if let Some(budget) = group.retry_budget {
-        let _ = write!(
-            policy,
-            ", at most {} attempts in {}",
-            show_count(budget.attempts.into()),
-            show(budget.per)
-        );
-    }
-    if let Some(breaker) = group.breaker {
-        let (failures, open) = (show_count(breaker.opens_after.into()), show(breaker.stays_open));
-        let _ = write!(policy, ", with a circuit breaker that {failures} failures in a row open for {open}");
-    }
-    if let Some(keepalive) = group.keepalive {
-        let (every, dead) = (show(keepalive.every), show(keepalive.dead_after));
-        let _ = write!(policy, "; they ping every {every}, and {dead} of silence is a lost connection");
-    }
-    policy
-}
-
-fn reconnects(policy: Reconnect) -> String {
-    match policy {
-        Reconnect::None => "they do not reconnect".to_owned(),
-        Reconnect::Immediate => "they reconnect at once".to_owned(),
-        Reconnect::Fixed(wait) => format!("they wait {} and reconnect", show(wait)),
-        Reconnect::Exponential { first, cap, jitter } => {
-            let random = if jitter { "a random time up to " } else { "" };
-            format!("they wait {random}{} and reconnect, then twice as long up to {}", show(first), show(cap))
-        }
     }
 }
 

@@ -8,10 +8,10 @@
 //! that it gets depends on how fast it comes back, and the plan does not know. What happens to bystanders, and before
 //! the first phase with a cut, it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
-use super::plan::{Crew, Pace, Part, Plan, PublisherGroup, Reconnect, SubscriberGroup};
+use super::plan::{Crew, DropPoint, FaultKind, Pace, Part, Plan, PublisherGroup, Reconnect, SubscriberGroup};
 use super::predict_latency;
 use crate::inject::{Act, Schedule};
 
@@ -60,6 +60,12 @@ impl Plan {
         }
         for (index, fault) in self.faults.iter().enumerate() {
             let applications = known.schedule.acts().iter().filter(|act| act.fault == index).count();
+            if let FaultKind::Terminate(end) = &self.faults[index].kind
+                && !end.at.is_empty()
+            {
+                let points: HashSet<DropPoint> = end.at.iter().copied().collect();
+                predicted.insert(format!("faults.{}.points_hit", fault.name), points.len() as f64);
+            }
             for name in ["planned", "applied"] {
                 predicted.insert(format!("faults.{}.{name}", fault.name), applications as f64);
             }

@@ -23,7 +23,7 @@ const BUFFER: u64 = 1 << 20;
 const LEAST_BUFFER: u64 = 64 << 10;
 
 /// The most, for one connection in one direction.
-const MOST_BUFFER: u64 = 1 << 30;
+pub(crate) const MOST_BUFFER: u64 = 1 << 30;
 
 /// The name of what is before the first phase.
 pub(crate) const SETUP: &str = "setup";
@@ -156,8 +156,8 @@ impl FullFault {
         Some(match kind {
             Kind::ThinkTime(DelayWord(delay)) => FaultKind::ThinkTime(*delay),
             Kind::LinkDelay(table) => return self.link(table, cuts, path, findings),
-            Kind::Hold(direction) => FaultKind::Hold((*direction).into()),
-            Kind::Stall(direction) => FaultKind::Stall((*direction).into()),
+            Kind::Hold(direction) => FaultKind::Hold(direction.0),
+            Kind::Stall(direction) => FaultKind::Stall(direction.0),
             Kind::Partition(table) => FaultKind::Partition { or_stall: table.otherwise.is_some() },
             Kind::HandshakeAbort(point) => FaultKind::HandshakeAbort((*point).into()),
             Kind::Terminate(table) => return self.terminate(table, cuts, path, findings),

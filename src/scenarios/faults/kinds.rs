@@ -93,21 +93,25 @@ pub(crate) struct LinkDelayTable {
 }
 
 /// Directions of a link.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DirectionWord(pub(crate) plan::Direction);
+
+/// Their words.
+#[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum DirectionWord {
+enum Way {
     Both,
     Up,
     Down,
 }
 
-impl From<DirectionWord> for plan::Direction {
-    fn from(word: DirectionWord) -> Self {
-        match word {
-            DirectionWord::Both => Self::Both,
-            DirectionWord::Up => Self::Up,
-            DirectionWord::Down => Self::Down,
-        }
+read! { DirectionWord, "\"both\", \"up\" (from us to the server) or \"down\"",
+    fn visit_str<E: Error>(self, text: &str) -> Result<DirectionWord, E> {
+        Ok(DirectionWord(match Way::deserialize(StrDeserializer::new(text))? {
+            Way::Both => plan::Direction::Both,
+            Way::Up => plan::Direction::Up,
+            Way::Down => plan::Direction::Down,
+        }))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::build::victims_of;
 use super::delays::{longest, mean, width};
-use super::full::FullFault;
+use super::full::{FullFault, MOST_BUFFER};
 use crate::inject::Schedule;
 use crate::scenarios::full::Full;
 use crate::scenarios::plan::{
@@ -169,8 +169,12 @@ impl Lane<'_> {
             show_duration(longest(self.delay).as_secs_f64()),
             show_size(buffer as f64)
         );
-        let enough = exact_size((needed as u64).max(1).next_power_of_two());
-        let note = format!("write buffer = \"{enough}\", for each connection and direction");
+        let note = if needed > MOST_BUFFER as f64 {
+            "no buffer is that large: a lower rate, smaller payloads or a shorter delay would fit".to_owned()
+        } else {
+            let enough = exact_size((needed as u64).max(1).next_power_of_two());
+            format!("write buffer = \"{enough}\", for each connection and direction")
+        };
         Some(Finding::error(written.buffer_span.clone(), message).note(note))
     }
 

@@ -14,3 +14,4 @@ pub(crate) mod policies;
 pub(crate) mod resolved;
 mod suits;
 mod times;
+pub(crate) mod words;
