@@ -52,6 +52,7 @@ pub(super) fn course(orders: &Orders) -> agenda::Course {
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(shard: Rc<Shard>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<Orders>) {
+    let hurry = orders.clone();
     let following = Agenda::follow(&agenda, &shard.plan.board, orders, course, |due_ns, step, planned| {
         shard.step(due_ns, step, planned);
     });
@@ -67,7 +68,9 @@ pub(super) async fn run(shard: Rc<Shard>, agenda: Rc<RefCell<Agenda>>, orders: w
             () = &mut following, if !followed => {
                 followed = true;
                 shard.healed.cancel();
-                shard.climate.flush();
+                if hurry.borrow().hurry {
+                    shard.climate.flush();
+                }
             }
             () = &mut driving => {}
             () = shard.new_rest.notified() => {}

@@ -51,6 +51,7 @@ pub(super) fn course(orders: &PublishOrders) -> agenda::Course {
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<PublishOrders>) {
+    let hurry = orders.clone();
     let following = Agenda::follow(&agenda, &desk.board, orders, course, |due_ns, step, planned| {
         desk.step(due_ns, step, planned);
     });
@@ -66,7 +67,9 @@ pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: wat
             () = &mut following, if !followed => {
                 followed = true;
                 desk.healed.cancel();
-                desk.climate.flush();
+                if hurry.borrow().hurry {
+                    desk.climate.flush();
+                }
             }
             () = &mut driving => {}
             () = desk.new_rest.notified() => {}

@@ -55,6 +55,8 @@ pub struct Orders {
     pub phase: Option<(usize, u64)>,
     /// No fault is applied any more.
     pub healed: bool,
+    /// What a link delays is not waited for either.
+    pub hurry: bool,
     /// Nobody connects again any more; who is away has left.
     pub settled: bool,
     /// Whoever is live now waits for the barriers of its channel.

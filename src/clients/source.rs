@@ -61,6 +61,8 @@ pub struct PublishOrders {
     pub census: u32,
     /// Publish no more events.
     pub stop: bool,
+    /// What a link delays is not waited for either.
+    pub hurry: bool,
     /// Publish the barrier of every stream that somebody waits on, again and again.
     pub barrier: bool,
     /// Close the connections.

@@ -160,7 +160,7 @@ impl Scene {
                 drop(reads);
             } else {
                 let (_stays, ()) = tokio::join!(said, hear(&mut reads, began, log));
-                std::future::pending().await;
+                std::future::pending::<()>().await;
             }
         });
     }

@@ -79,8 +79,9 @@ impl Conductor<'_, '_> {
 
     /// Lets everyone who is away come back; who has not by then does not any more.
     async fn settle(&mut self) {
-        self.fleet.publish(|o| o.stop = true);
-        self.fleet.order(|o| o.healed = true);
+        let hurry = self.watch.stop.is_stopping();
+        self.fleet.publish(|o| (o.stop, o.hurry) = (true, hurry));
+        self.fleet.order(|o| (o.healed, o.hurry) = (true, hurry));
         let away = |c: &FleetCounts| c.shards.away + u64::from(c.publisher.away);
         if away(&self.fleet.counts()) > 0 {
             self.watch.stage("reconnecting", &self.fleet);
