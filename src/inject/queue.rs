@@ -67,7 +67,7 @@ impl Queue {
     }
 
     /// Bytes that wait.
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 

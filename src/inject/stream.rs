@@ -113,7 +113,7 @@ impl Faults {
         if self.up.is_empty() {
             return;
         }
-        let (control, before) = (Rc::clone(&self.control), self.up.len());
+        let (control, before) = (Rc::clone(&self.control), self.up.bytes());
         let orders = control.up();
         while self.broken.is_none() && !orders.stall {
             let now = clock::now();
@@ -128,7 +128,7 @@ impl Faults {
             };
             match written {
                 Poll::Pending => break,
-                Poll::Ready(Ok(0)) if self.up.len() == 0 => drop(self.up.take_end(&orders, now)),
+                Poll::Ready(Ok(0)) if self.up.bytes() == 0 => drop(self.up.take_end(&orders, now)),
                 Poll::Ready(Ok(0)) => self.broken = Some(io::ErrorKind::WriteZero),
                 Poll::Ready(Ok(n)) => self.up.advance(n, &orders, now),
                 Poll::Ready(Err(e)) => self.broken = Some(e.kind()),
@@ -138,7 +138,7 @@ impl Faults {
         if self.broken.is_some() {
             self.up.clear();
         }
-        let has_changed = self.up.is_empty() || self.up.len() < before;
+        let has_changed = self.up.is_empty() || self.up.bytes() < before;
         if has_changed && std::mem::take(&mut self.writer_waits) {
             control.wake_writer();
         }
@@ -162,7 +162,7 @@ impl Faults {
         }
         let orders = control.up();
         if orders.queues() || !self.up.is_empty() {
-            let room = orders.room().saturating_sub(self.up.len()).min(length);
+            let room = orders.room().saturating_sub(self.up.bytes()).min(length);
             if room == 0 {
                 self.writer_waits = true;
                 return Poll::Pending;
@@ -202,9 +202,9 @@ impl Faults {
     fn fill<S: AsyncRead + Unpin>(&mut self, io: &mut S, cx: &mut Context<'_>) {
         let control = Rc::clone(&self.control);
         let orders = control.down();
-        while !self.ended && !orders.stall && orders.queues() && self.down.len() < orders.room() {
+        while !self.ended && !orders.stall && orders.queues() && self.down.bytes() < orders.room() {
             let mut scratch = [const { MaybeUninit::uninit() }; SCRATCH];
-            let most = SCRATCH.min(orders.room() - self.down.len());
+            let most = SCRATCH.min(orders.room() - self.down.bytes());
             let mut read = ReadBuf::uninit(&mut scratch[..most]);
             let end = match Pin::new(&mut *io).poll_read(cx, &mut read) {
                 Poll::Pending => return,
