@@ -146,6 +146,14 @@ impl Scene {
         });
     }
 
+    /// The same as two tasks.
+    pub(super) fn owners(&mut self, says: &[(u64, &str)]) {
+        let (says, began, log) = (owned(says), self.began, self.ours.clone());
+        let (reads, writes) = split(self.link.take().expect("nobody owns it yet"));
+        self.tasks.spawn_local(hear(reads, began, log.clone()));
+        self.tasks.spawn_local(async move { drop(say(writes, says, began, log, true).await) });
+    }
+
     /// The peer says these, and hears; at the end of that it leaves, if it is to.
     pub(super) fn peer(&mut self, says: &[(u64, &str)], leaves: bool) {
         let (says, began, log) = (owned(says), self.began, self.theirs.clone());

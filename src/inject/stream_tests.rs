@@ -239,6 +239,30 @@ fn shutting_down_waits_for_what_is_on_its_way_and_nothing_follows() {
     });
 }
 
+/// What was waited for to be written is handed on by whoever reads, who was the last to look.
+#[test]
+fn a_writer_is_woken_by_a_reader_that_is_another_task() {
+    for fails in [false, true] {
+        play(ROOMY, async |scene| {
+            scene.delay(Lane::Up, Delay::Fixed(MS(100)), 4);
+            scene.owners(&[(0, "abcdefgh"), (0, "END")]);
+            scene.peer(&[(50, "look"), (150, "again"), (250, "and again")], false);
+            scene.until(60).await;
+            scene.fails.set(fails);
+            scene.until(1_000).await;
+            if fails {
+                let refused = [(100, "<no abcdefgh: BrokenPipe>"), (100, "<no END: BrokenPipe>")];
+                scene
+                    .ours
+                    .is(&[&[(50, "look")], &refused[..], &[(150, "again"), (250, "and again")]].concat());
+            } else {
+                scene.theirs.is(&[(100, "abcd"), (200, "efgh"), (200, "<end>")]);
+                scene.ours.is(&[(50, "look"), (150, "again"), (200, "<shut>"), (250, "and again")]);
+            }
+        });
+    }
+}
+
 #[test]
 fn what_is_not_sent_yet_can_be_waited_for() {
     play(ROOMY, async |scene| {
