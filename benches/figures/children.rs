@@ -83,6 +83,8 @@ pub(crate) struct Load {
     pub rate: u32,
     pub events: u32,
     pub batch: u32,
+    /// A line of the scenario.
+    pub faults: &'static str,
 }
 
 impl Default for Load {
@@ -96,6 +98,7 @@ impl Default for Load {
             rate: 100,
             events: 100,
             batch: 1,
+            faults: "",
         }
     }
 }
@@ -104,7 +107,7 @@ impl Load {
     fn scenario(&self) -> String {
         let connect = if self.together { "together" } else { "bounded" };
         let channels = self.channels.map_or_else(|| r#""own""#.to_owned(), |c| c.to_string());
-        let Self { connections, subscriptions, publishers, rate, events, batch, .. } = self;
+        let Self { connections, subscriptions, publishers, rate, events, batch, faults, .. } = self;
         format!(
             r#"[scenarios.bench]
 about = "a load of the benchmark"
@@ -112,6 +115,7 @@ channels = {channels}
 timeouts = {{ quiet = "500ms", cool-down = "100ms" }}
 subscribers.clients = {{ connections = {connections}, subscriptions = {subscriptions}, connect = "{connect}" }}
 publishers.feed = {{ connections = {publishers}, rate = "{rate}/s", events = {events}, batch = {batch} }}
+{faults}
 "#
         )
     }

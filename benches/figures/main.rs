@@ -6,6 +6,7 @@
 mod bare;
 mod children;
 mod client;
+mod layer;
 mod proc;
 mod scratch;
 mod server;
@@ -33,7 +34,7 @@ impl Size {
 
 type Measure = fn(Size) -> anyhow::Result<Vec<Figure>>;
 
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 9] = [
     ("client-memory", client::memory),
     ("client-connect", client::connect),
     ("client-delivery", client::delivery),
@@ -41,6 +42,8 @@ const MEASURES: [(&str, Measure); 7] = [
     ("server-delivery", server::delivery),
     ("server-memory", server::memory),
     ("sustained", sustained::deliveries),
+    ("fault-layer-cpu", layer::cpu),
+    ("fault-layer-memory", layer::memory),
 ];
 
 fn main() -> ExitCode {

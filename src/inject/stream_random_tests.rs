@@ -2,6 +2,12 @@
 
 use proptest::prelude::*;
 
+use std::cell::RefCell;
+
+use tokio::io::split;
+use tokio::task::JoinSet;
+
+use super::scene::Scene;
 use super::*;
 
 /// What happens after a pause of so many milliseconds.

@@ -285,9 +285,7 @@ impl Session<'_> {
         watch: &mut Watch<'_>,
     ) {
         let names: Vec<&str> = self.plan.phases.iter().map(|phase| phase.name.as_str()).collect();
-        let gauges = round.gauges.clone();
-        report.server_stats = scraper
-            .map(|s| compare(s.source(), |count| s.names(count), &names, &gauges, round.counters.as_ref()));
+        let (gauges, mut counters) = (round.gauges.clone(), round.counters);
         let peak_open = u64::from(round.fleet.board.open.peak());
         report.timeline.clone_from(&watch.timeline);
         report.resources = model::Resources {
@@ -299,6 +297,11 @@ impl Session<'_> {
             report.generator.reasons.push(e.to_string());
             watch.stop.stop(StopReason::Internal(e.to_string()));
         }
+        if let Some(counters) = &mut counters {
+            counters.withheld = withheld(&self.plan, &report.ledger);
+        }
+        report.server_stats =
+            scraper.map(|s| compare(s.source(), |count| s.names(count), &names, &gauges, counters.as_ref()));
         for (index, phase) in report.phases.iter_mut().enumerate() {
             phase.server_stats = scraper.and_then(|s| at_end_of(index, |count| s.names(count), &gauges));
         }
@@ -312,6 +315,14 @@ impl Session<'_> {
         report.run.interrupted = reason == StopReason::Interrupted;
         report.run.stop_reason = reason.to_string();
     }
+}
+
+/// Deliveries that a fault kept from arriving, although the server may have got rid of them. What a client missed while
+/// its old connection was parked is among them: the server still had that.
+fn withheld(plan: &Plan, ledger: &model::Ledger) -> u64 {
+    use crate::scenarios::plan::FaultKind::{Hold, Partition, Stall};
+    let parks = plan.faults.iter().any(|fault| matches!(fault.kind, Hold(_) | Stall(_) | Partition { .. }));
+    ledger.suppressed + ledger.indeterminate_by_faults + if parks { ledger.missed_disconnected } else { 0 }
 }
 
 /// One thread of subscribers, two where there are processors to spare for the publishers and the server.
