@@ -288,7 +288,12 @@ impl<'a, 'w> Conductor<'a, 'w> {
             let board = self.fleet.board_shared();
             let mut gone = Steady::default();
             let over = |c: &FleetCounts| {
-                let said = phase.length.is_none_or(|l| began.elapsed() >= l) && all_said(c, index, &plan);
+                // A phase of events is over when the server has them: until then their way there is part of it.
+                let long_enough = match phase.length {
+                    Some(length) => began.elapsed() >= length,
+                    None => board.unacked.load(Relaxed) == 0,
+                };
+                let said = long_enough && all_said(c, index, &plan);
                 said || gone.holds_for(are_gone(c, &board), GONE_FOR)
             };
             let waited = self.watch.until(&self.fleet, limit, over).await;
@@ -329,7 +334,7 @@ fn wave_subscriptions(group: &SubscriberGroup, wave: u32) -> u64 {
     group.wave(wave).len() as u64 * u64::from(group.per_connection())
 }
 
-/// Whether every publisher has said what it had to say in this phase and everything is acknowledged.
+/// Whether every publisher has said what it had to say in this phase.
 fn all_said(counts: &FleetCounts, phase: usize, plan: &Plan) -> bool {
     let seen = counts.publisher.orders.phase.is_some_and(|(p, _)| p == phase);
     seen && (plan.publishers.is_empty() || counts.publisher.busy == 0)
