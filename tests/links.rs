@@ -3,7 +3,7 @@
 mod common;
 
 use std::cell::RefCell;
-use std::io::{ErrorKind, Read, Write};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,17 +12,16 @@ use std::time::Duration;
 use common::rig::Reference;
 use common::secured::{Secured, acceptor, certified, trust};
 use futures_util::{SinkExt, StreamExt};
-use socket2::SockRef;
 use stressctl::care::Secrets;
 use stressctl::clients::handshake::{Endpoint, Opening};
 use stressctl::clients::timer;
 use stressctl::clock;
-use stressctl::inject::{Alarm, Control, FaultTally, Lane, LaneDelay, Schedule, partition};
+use stressctl::inject::{Alarm, Control, FaultTally, Lane, LaneDelay, Schedule};
 use stressctl::run::target::paths;
 use stressctl::scenarios::catalogue::{Catalogue, Options};
 use stressctl::scenarios::plan::{Delay, HandshakePoint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::accept_hdr_async;
@@ -194,71 +193,5 @@ fn a_delayed_websocket_over_tls_takes_its_time_and_no_more() {
         assert!(tally.drawn.count >= 20, "{:?}", tally.drawn);
         assert_eq!(tally.drawn.count, tally.realised.count);
         assert!(tally.realised.min >= UP.as_secs_f64() && tally.realised.mean >= tally.drawn.mean);
-    });
-}
-
-/// Both ends of a connection over loopback; the peer's has a small buffer, ours has room for much more.
-async fn pair() -> (TcpStream, std::net::TcpStream) {
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    SockRef::from(&listener).set_send_buffer_size(32 << 10).expect("a size");
-    let ours = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it listens");
-    let (theirs, _) = listener.accept().expect("a connection");
-    theirs.set_nonblocking(true).expect("a socket");
-    (ours, theirs)
-}
-
-/// Writes until nothing has been taken for a while; how much was, of bytes that count up from `from`.
-async fn write_all_that_is_taken(peer: &mut std::net::TcpStream, from: usize, most: usize) -> usize {
-    let (mut written, mut refused) = (0, 0);
-    while refused < 30 && written < most {
-        let bytes: Vec<u8> = (from + written..from + most.min(written + 4096)).map(|n| n as u8).collect();
-        match peer.write(&bytes) {
-            Ok(n) => (written, refused) = (written + n, 0),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                refused += 1;
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            Err(e) => panic!("{e}"),
-        }
-    }
-    written
-}
-
-#[test]
-fn a_partition_acknowledges_nothing_and_heals_without_loss() {
-    if !partition::is_allowed() {
-        println!("SKIPPED: this kernel does not let us attach a filter to a socket");
-        return;
-    }
-    block_on(async {
-        let (mut ours, mut theirs) = pair().await;
-        // What the kernels take while all is well, though nobody reads: our buffer, too.
-        let (_idle, mut other) = pair().await;
-        let most = 4 << 20;
-        let taken = write_all_that_is_taken(&mut other, 0, most).await;
-
-        theirs.write_all(b"\0").expect("there is room");
-        ours.readable().await.expect("a socket");
-        partition::attach(&ours).expect("it is allowed");
-        let cut = write_all_that_is_taken(&mut theirs, 1, most).await;
-        assert!(cut > 0 && cut < most, "the peer's own buffer takes some, and then no more: {cut}");
-        assert!(cut < taken, "what a reader that only stops would acknowledge: {cut} of {taken}");
-        let mut heard = vec![0; most];
-        assert_eq!(ours.try_read(&mut heard).expect("what came before"), 1, "and nothing since");
-        let silent = ours.try_read(&mut heard).map_err(|e| e.kind());
-        assert_eq!(silent, Err(ErrorKind::WouldBlock));
-
-        partition::detach(&ours).expect("it is attached");
-        let mut healed = vec![0; cut];
-        ours.read_exact(&mut healed).await.expect("all of it");
-        assert!(healed.iter().zip(1_usize..).all(|(byte, n)| *byte == n as u8), "in order");
-        // Both ways.
-        ours.try_write(b"back").expect("there is room");
-        theirs.set_nonblocking(false).expect("a socket");
-        theirs.set_read_timeout(Some(LONG)).expect("a socket");
-        let mut back = [0; 4];
-        theirs.read_exact(&mut back).expect("it arrives");
-        assert_eq!(&back, b"back");
-        assert!(partition::detach(&ours).is_err(), "nothing is attached any more");
     });
 }

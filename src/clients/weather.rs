@@ -54,6 +54,8 @@ pub(super) struct Doom {
 pub(super) struct Weather {
     /// Some fault will act on its bytes, so that its connections need a control.
     on_bytes: bool,
+    /// Attempts to connect so far.
+    attempts: u32,
     /// That of its present connection, or of the one that it is opening.
     control: Option<Rc<Control>>,
     /// By direction, with the fault that makes it.
@@ -226,10 +228,12 @@ pub(super) fn block(control: &Control, kind: &FaultKind, on: bool) {
 impl Weather {
     fn opening(&mut self, alarm: &Rc<Alarm>) -> Opening {
         self.blocked_by = None;
+        self.attempts += 1;
         self.control = self.on_bytes.then(|| {
             let control = Control::new(alarm);
-            control.delay(Lane::Up, self.up.as_ref().map(|(_, delay)| delay.clone()));
-            control.delay(Lane::Down, self.down.as_ref().map(|(_, delay)| delay.clone()));
+            for (lane, delay) in [(Lane::Up, &self.up), (Lane::Down, &self.down)] {
+                control.delay(lane, self.of_this_attempt(delay.as_ref()));
+            }
             control
         });
         let doomed = self.doomed_attempt.and_then(|doom| match doom.point {
@@ -240,9 +244,16 @@ impl Weather {
         Opening { control: self.control.clone(), abort: doomed.or(self.abort.map(|(_, point)| point)) }
     }
 
+    /// Each attempt to connect, and the connection that it gives, has draws of its own.
+    fn of_this_attempt(&self, delay: Option<&(usize, LaneDelay)>) -> Option<LaneDelay> {
+        let (_, delay) = delay?;
+        let draws = delay.draws.of_attempt(self.attempts.saturating_sub(1));
+        Some(LaneDelay { draws, ..delay.clone() })
+    }
+
     fn set(&mut self, lane: Lane, delay: Option<(usize, LaneDelay)>) {
         if let Some(control) = &self.control {
-            control.delay(lane, delay.as_ref().map(|(_, delay)| delay.clone()));
+            control.delay(lane, self.of_this_attempt(delay.as_ref()));
         }
         match lane {
             Lane::Up => self.up = delay,

@@ -25,7 +25,7 @@ impl Stream {
 
     /// Those of one connection, by its index within the group.
     pub(super) fn of_connection(self, connection: u32) -> Draws {
-        Draws { stream: self, connection }
+        Draws { stream: self, connection, first: 0 }
     }
 }
 
@@ -34,9 +34,17 @@ impl Stream {
 pub struct Draws {
     stream: Stream,
     connection: u32,
+    /// What the numbers are counted from.
+    first: u64,
 }
 
 impl Draws {
+    /// The draws of another attempt to connect, from 0: those of one connection are not those of the next.
+    #[must_use]
+    pub fn of_attempt(self, attempt: u32) -> Self {
+        Self { first: u64::from(attempt) << 32, ..self }
+    }
+
     /// 64 random bits.
     pub(super) fn draw(self, number: u64) -> u64 {
         self.rng(number).next_u64()
@@ -69,6 +77,7 @@ impl Draws {
 
     fn rng(self, number: u64) -> ChaCha8Rng {
         let mut key = [0; 32];
+        let number = self.first.wrapping_add(number);
         let words = [self.stream.seed, self.stream.name, self.connection.into(), number];
         for (bytes, word) in key.chunks_exact_mut(8).zip(words) {
             bytes.copy_from_slice(&word.to_le_bytes());
@@ -125,7 +134,8 @@ mod tests {
         };
         let one = of(1, "up", 3, 9);
         assert_eq!(one, of(1, "up", 3, 9));
-        for other in [of(2, "up", 3, 9), of(1, "down", 3, 9), of(1, "up", 4, 9), of(1, "up", 3, 10)] {
+        let again = Stream::of(1, "up", "f", "g").of_connection(3).of_attempt(1).delay(delay, 9);
+        for other in [of(2, "up", 3, 9), of(1, "down", 3, 9), of(1, "up", 4, 9), of(1, "up", 3, 10), again] {
             assert_ne!(one, other);
         }
     }
