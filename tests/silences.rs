@@ -61,7 +61,9 @@ fn silence_ends_and_nothing_is_lost() {
 /// Nothing that would have gone up reaches the server while it is held or stalled: it publishes late.
 #[test]
 fn a_publisher_that_is_silent_publishes_late_and_all_of_it() {
-    for kind in ["stall = \"up\"", "hold = \"up\"", "hold = \"both\"", "partition = { otherwise = \"stall\" }"] {
+    for kind in
+        ["stall = \"up\"", "hold = \"up\"", "hold = \"both\"", "partition = { otherwise = \"stall\" }"]
+    {
         let file = SILENT
             .replace("on = \"clients\", fraction = \"50%\"", "on = \"feed\"")
             .replace("victims.latency.deliver.max", "clients.latency.deliver.max")
@@ -111,11 +113,8 @@ fn publishers_are_cut_at_every_point_that_they_have_and_go_on() {
         r#"{ how = "reset", at = ["receive", "receive-partial"] }"#,
     ] {
         let file = CUT.replace("TERMINATE", terminate);
-        let report = Stressctl::run(&["--scenario", "cut"])
-            .scenarios(&file)
-            .finish()
-            .holds(&["cut"])
-            .report("cut");
+        let report =
+            Stressctl::run(&["--scenario", "cut"]).scenarios(&file).finish().holds(&["cut"]).report("cut");
         let published = |name: &str| number(&report, &format!("/published/{name}"));
         assert_eq!(published("sent"), 700, "{terminate}");
         assert_eq!(published("acked") + published("unknown"), 700, "{terminate}");

@@ -5,7 +5,7 @@
 //! kernel allows.
 
 use std::cell::RefCell;
-use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::sync::watch;
@@ -46,8 +46,10 @@ pub(super) enum Step {
 pub(super) struct Agenda {
     /// Of parts that have not begun.
     later: Vec<Planned>,
-    /// When each is due, ns on the run's axis; the last is due first.
-    due: Vec<(u64, Step, Planned)>,
+    /// By when each is due, ns on the run's axis; at the same moment ends first, and each in the order of the schedule.
+    due: BTreeMap<(u64, Step, u64), Planned>,
+    /// How many were ever due.
+    numbers: u64,
     /// Begun, and lasting to the end of their part.
     open: Vec<Planned>,
     /// What lasts, by fault.
@@ -95,7 +97,7 @@ impl Agenda {
                 if agenda.is_empty() {
                     return;
                 }
-                agenda.due.last().map(|(due_ns, ..)| *due_ns)
+                agenda.due.first_key_value().map(|((due_ns, ..), _)| *due_ns)
             };
             let changed = orders.changed();
             let changed = match next {
@@ -149,8 +151,7 @@ impl Agenda {
             match planned.act.length {
                 Some(length) => {
                     let end_ns = due_ns.saturating_add(u64::try_from(length.as_nanos()).unwrap_or(u64::MAX));
-                    self.due.push((end_ns, Step::End, *planned));
-                    self.sort();
+                    self.schedule(end_ns, Step::End, *planned);
                 }
                 // Its part is over before it began: there is nothing of it left.
                 None if phase.map_or(Part::Setup, |(index, _)| Part::Phase(index)) != planned.act.part => {
@@ -164,45 +165,44 @@ impl Agenda {
 
     /// The parts that `began` knows the beginning of have begun.
     fn begin(&mut self, began: impl Fn(Part) -> Option<u64>) {
-        let due = &mut self.due;
-        self.later.retain(|planned| {
-            let Some(start_ns) = began(planned.act.part) else { return true };
+        let later = std::mem::take(&mut self.later);
+        for planned in later {
+            let Some(start_ns) = began(planned.act.part) else {
+                self.later.push(planned);
+                continue;
+            };
             let after = u64::try_from(planned.act.after.as_nanos()).unwrap_or(u64::MAX);
-            due.push((start_ns.saturating_add(after), Step::Begin, *planned));
-            false
-        });
-        self.sort();
+            self.schedule(start_ns.saturating_add(after), Step::Begin, planned);
+        }
     }
 
     /// A phase begins: what lasts to the end of a part before it ends.
     fn end_of_part(&mut self, begin_ns: u64, phase: Option<(usize, u64)>) {
         let now = phase.map_or(Part::Setup, |(index, _)| Part::Phase(index));
-        let due = &mut self.due;
-        self.open.retain(|planned| {
-            let goes_on = planned.act.part == now;
-            if !goes_on {
-                due.push((begin_ns, Step::End, *planned));
-            }
-            goes_on
-        });
-        self.sort();
+        let (goes_on, over): (Vec<Planned>, Vec<Planned>) =
+            std::mem::take(&mut self.open).into_iter().partition(|planned| planned.act.part == now);
+        self.open = goes_on;
+        over.into_iter().for_each(|planned| self.schedule(begin_ns, Step::End, planned));
     }
 
-    fn sort(&mut self) {
-        self.due.sort_by_key(|(due_ns, step, _)| Reverse((*due_ns, *step)));
+    fn schedule(&mut self, due_ns: u64, step: Step, planned: Planned) {
+        self.due.insert((due_ns, step, self.numbers), planned);
+        self.numbers += 1;
     }
 
     /// One that is due by now.
     fn take_due(&mut self, now_ns: u64) -> Option<(u64, Step, Planned)> {
-        self.due.pop_if(|(due_ns, ..)| *due_ns <= now_ns)
+        let first = self.due.first_entry().filter(|entry| entry.key().0 <= now_ns)?;
+        let ((due_ns, step, _), planned) = first.remove_entry();
+        Some((due_ns, step, planned))
     }
 
     /// Ends what lasts, whatever was planned.
     fn heal(&mut self, now_ns: u64, step: &mut impl FnMut(u64, Step, &Planned)) {
         let Self { later, due, open, .. } = std::mem::take(self);
         drop(later);
-        let ends = due.into_iter().filter(|(_, what, _)| *what == Step::End);
-        let planned = ends.map(|(_, _, planned)| planned).chain(open);
+        let ends = due.into_iter().filter(|((_, what, _), _)| *what == Step::End);
+        let planned = ends.map(|(_, planned)| planned).chain(open);
         planned.for_each(|planned| step(now_ns, Step::End, &planned));
     }
 

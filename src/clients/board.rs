@@ -23,6 +23,8 @@ pub struct Board {
     pub open: Gauge,
     /// Connections that are held on purpose after their end, so that the server still has them.
     pub parked: Gauge,
+    /// Their subscriptions.
+    pub parked_subscriptions: Gauge,
     /// Connections between the connect call and `connection_ack`.
     pub handshaking: Gauge,
     /// Subscriptions between their confirmation and their end.
@@ -64,6 +66,7 @@ impl Board {
             open: Gauge::default(),
             handshaking: Gauge::default(),
             parked: Gauge::default(),
+            parked_subscriptions: Gauge::default(),
             active: Gauge::default(),
             waiting: (0..channels).map(|_| AtomicU32::new(0)).collect(),
             probes_sent: (0..channels).map(|_| AtomicU32::new(0)).collect(),

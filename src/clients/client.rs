@@ -121,9 +121,12 @@ pub(super) async fn come_back(shard: &Shard, seat: usize, way: &mut Way) -> bool
 
 async fn handshake(shard: &Shard, seat: usize) -> Result<(Socket, Stages), Refusal> {
     let _handshaking = Handshaking::of(shard);
+    // It may be doomed while it is under way, and that is another attempt.
+    let doomed = shard.climate.has_doomed_attempt(seat);
     let opening = shard.climate.opening(seat);
     let opened = shard.plan.endpoint.open_as(&opening).await;
     if let Err(refusal) = &opened
+        && doomed
         && refusal.failure.is_injected()
         && let Some(doom) = shard.climate.take_doomed_attempt(seat)
     {
@@ -225,7 +228,7 @@ impl Shard {
     /// Books the end of a connection; whether its client shall come back.
     pub(super) fn ended(&self, seat: &Seat, end: &Ended) -> bool {
         // Whatever the server does with a connection that we hold, we have brought it about.
-        if matches!(end, Ended::Unexpectedly(_)) && self.is_our_doing(seat.local) {
+        if matches!(end, Ended::Unexpectedly(_)) && self.climate.is_our_doing(seat.local) {
             return self.book_cut(seat.local);
         }
         // What was taken away was booked when that happened.
@@ -249,7 +252,17 @@ impl Shard {
             self.leave(seat.range());
             return false;
         }
+        if matches!(end, Ended::Unexpectedly(_)) {
+            self.note_absence(seat);
+        }
         self.part(seat)
+    }
+
+    /// Counts an absence, unless it is still the same one.
+    pub(super) fn note_absence(&self, seat: &Seat) {
+        let state = &mut *self.state.borrow_mut();
+        let is_new = state.away.get(&seat.local).is_none_or(|away| away.is_new);
+        state.cohorts[usize::from(seat.cohort)].absences += u64::from(is_new);
     }
 
     /// What becomes of a client without connection: it is on its way back, which is returned, or has left. One that

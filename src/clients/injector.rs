@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,31 +14,23 @@ use super::agenda::{self, Agenda, Planned, Step};
 use super::farewell;
 use super::live::Live;
 use super::shard::{Course, Orders, Shard};
+use super::subs::SubState;
 use super::task::pass_on;
 use super::timer;
 use super::weather::{Doom, block};
-use crate::clock::{self, Instant};
 use crate::inject::{Act, Control, partition};
 use crate::ledger::End;
 use crate::scenarios::plan::{DropPoint, FaultKind, How, Terminate};
-
-/// How long after a connection was let go what it had not received may still be on its way, if nothing arrives: longer
-/// than any retransmission waits after a partition of a few seconds.
-const STILL_ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// A connection whose client has given it up while a fault of ours held it: to close it would tell the server.
 pub(super) struct Parked {
     fault: usize,
     live: Box<Live>,
     control: Option<Rc<Control>>,
-}
-
-/// A connection that was let go, and what it had received by then.
-pub(super) struct LetGo {
-    seat: usize,
-    control: Rc<Control>,
-    received: u64,
-    at: Instant,
+    /// Its subscriptions, which the server still has.
+    subscriptions: u32,
+    /// Events published to them until then.
+    published: u64,
 }
 
 /// What remains to be done about a connection that was ended.
@@ -52,23 +43,30 @@ pub(super) fn course(orders: &Orders) -> agenda::Course {
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(shard: Rc<Shard>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<Orders>) {
-    let hurry = orders.clone();
-    let following = Agenda::follow(&agenda, &shard.plan.board, orders, course, |due_ns, step, planned| {
-        shard.step(due_ns, step, planned);
-    });
+    let mut heal = orders.clone();
+    let healing = async {
+        Agenda::follow(&agenda, &shard.plan.board, orders, course, |due_ns, step, planned| {
+            shard.step(due_ns, step, planned);
+        })
+        .await;
+        // It may be through long before: whoever is doomed or closed on one side only is not spared by that.
+        let last = heal.wait_for(|orders| course(orders).healed).await;
+        last.is_ok_and(|orders| orders.hurry)
+    };
     let mut rests = JoinSet::new();
-    let mut following = std::pin::pin!(following);
+    let mut healing = std::pin::pin!(healing);
     let mut driving = std::pin::pin!(timer::drive(shard.climate.alarm()));
-    let mut followed = false;
+    let mut healed = false;
     loop {
         for rest in shard.rests.take() {
             rests.spawn_local(rest);
         }
         tokio::select! {
-            () = &mut following, if !followed => {
-                followed = true;
+            hurries = &mut healing, if !healed => {
+                healed = true;
                 shard.healed.cancel();
-                if hurry.borrow().hurry {
+                shard.climate.forget_dooms();
+                if hurries {
                     shard.climate.flush();
                 }
             }
@@ -116,7 +114,7 @@ impl Shard {
             FaultKind::ThinkTime(_) | FaultKind::LinkDelay(_) | FaultKind::HandshakeAbort(_)
         );
         if self.climate.blocked_by(seat) == Some(act.fault) {
-            self.let_go(seat, act.fault);
+            self.let_go(seat);
             ended = true;
         }
         let is_it = |parked: &mut Parked| parked.fault == act.fault && parked.live.seat().local == seat;
@@ -142,13 +140,11 @@ impl Shard {
             }
             return;
         }
-        if point == DropPoint::ReceivePartial
-            && let Some(control) = self.climate.control(seat)
-        {
-            control.cut_short();
-        }
-        if let Some(live) = self.lives.borrow_mut()[seat].as_mut() {
-            live.doom(doom);
+        let mut lives = self.lives.borrow_mut();
+        let dooms = lives[seat].as_mut().filter(|live| live.is_open()).is_some_and(|live| live.doom(doom));
+        drop(lives);
+        if dooms && point == DropPoint::ReceivePartial {
+            self.climate.control(seat).inspect(|control| control.cut_short());
         }
         self.wake(seat);
     }
@@ -213,22 +209,24 @@ impl Shard {
         if self.climate.block(seat, fault, kind).is_none() {
             return false;
         }
-        let range = live.seat().range();
-        let ledger = &mut self.state.borrow_mut().ledger;
-        range.for_each(|sub| ledger.hold(sub as usize));
+        let keeps_deliveries = match kind {
+            FaultKind::Hold(direction) | FaultKind::Stall(direction) => direction.is_down(),
+            _ => true,
+        };
+        if keeps_deliveries {
+            let ledger = &mut self.state.borrow_mut().ledger;
+            live.seat().range().for_each(|sub| ledger.hold(sub as usize));
+        }
         true
     }
 
     /// Lets bytes of a client's present connection travel again.
-    fn let_go(&self, seat: usize, fault: usize) {
+    fn let_go(&self, seat: usize) {
         let control = self.climate.control(seat);
         if let Some((live, control)) = self.lives.borrow()[seat].as_ref().zip(control) {
             self.unblock(&control, live);
-            let received = control.received();
-            self.let_go.borrow_mut().push(LetGo { seat, control, received, at: clock::now() });
         }
-        debug_assert_eq!(self.climate.blocked_by(seat), Some(fault));
-        self.climate.unblock(seat);
+        self.climate.let_go(seat);
     }
 
     fn unblock(&self, control: &Control, live: &Live) {
@@ -241,26 +239,12 @@ impl Shard {
         }
     }
 
-    /// Once something arrives on a connection that was let go, what does not arrive is no longer our doing.
+    /// Once nothing that was held can be on its way any more, what does not arrive is not our doing.
     pub(super) fn follow_up(&self) {
-        if self.let_go.borrow().is_empty() {
-            return;
-        }
-        self.let_go.borrow_mut().retain(|one| {
-            let arrives = one.control.received() > one.received;
-            let on_its_way = !arrives && one.at.elapsed() < STILL_ON_ITS_WAY;
-            if !on_its_way {
-                let ledger = &mut self.state.borrow_mut().ledger;
-                self.seats[one.seat].range().for_each(|sub| ledger.let_go(sub as usize));
-            }
-            on_its_way
+        self.climate.follow_up(|seat| {
+            let ledger = &mut self.state.borrow_mut().ledger;
+            self.seats[seat].range().for_each(|sub| ledger.let_go(sub as usize));
         });
-    }
-
-    /// Whether what happens to a client's present connection is brought about by a fault of ours: it is held, or what was
-    /// held has not begun to arrive.
-    pub(super) fn is_our_doing(&self, seat: usize) -> bool {
-        self.climate.blocked_by(seat).is_some() || self.let_go.borrow().iter().any(|one| one.seat == seat)
     }
 
     /// A client takes its connection for dead. While a fault of ours holds it, it is kept aside until that is over.
@@ -268,9 +252,13 @@ impl Shard {
         let seat = live.seat().local;
         match self.climate.blocked_by(seat) {
             Some(fault) => {
-                let control = live.control();
+                let (control, range) = (live.control(), live.seat().range());
+                let is_active = |sub: &u32| self.state.borrow().subs[*sub as usize].state == SubState::Active;
+                let subscriptions = range.clone().filter(is_active).count() as u32;
                 self.plan.board.parked.up();
-                self.parked.borrow_mut().push(Parked { fault, live, control });
+                (0..subscriptions).for_each(|_| self.plan.board.parked_subscriptions.up());
+                let published = self.published_to(range);
+                self.parked.borrow_mut().push(Parked { fault, live, control, subscriptions, published });
             }
             None => self.end_now(live, How::Reset),
         }
@@ -278,15 +266,31 @@ impl Shard {
 
     /// The fault that held a connection which its client has given up is over.
     fn close_parked(&self, parked: Parked) {
-        let Parked { live, control, .. } = parked;
+        let Parked { live, control, subscriptions, published, .. } = parked;
         if let Some(control) = control {
             self.unblock(&control, &live);
         }
         self.plan.board.parked.down();
+        (0..subscriptions).for_each(|_| self.plan.board.parked_subscriptions.down());
+        // The server may have got rid of those to the old connection, which nobody reads any more.
+        let withheld = self.published_to(live.seat().range()).saturating_sub(published);
+        let cohort = usize::from(live.seat().cohort);
+        self.state.borrow_mut().cohorts[cohort].withheld += withheld;
         if let Some(rest) = farewell::begin(live.into_socket(), How::Fin, self.healed.clone()) {
             self.rests.borrow_mut().push(rest);
             self.new_rest.notify_one();
         }
+    }
+
+    /// Events published so far to the channels of these subscriptions, for each of them.
+    fn published_to(&self, subs: std::ops::Range<u32>) -> u64 {
+        let board = &self.plan.board;
+        let state = self.state.borrow();
+        let channels = subs.map(|sub| state.subs[sub as usize].channel);
+        channels
+            .flat_map(|channel| board.streams.streams_of_channel(channel))
+            .map(|s| board.roster.published(s))
+            .sum()
     }
 
     fn wake(&self, seat: usize) {
@@ -313,12 +317,13 @@ impl Shard {
         let seat = &self.seats[seat];
         self.plan.board.open.down();
         self.end_life(seat.range(), End::Cut);
-        self.climate.unblock(seat.local);
+        self.climate.forget(seat.local);
         {
             let cohort = &mut self.state.borrow_mut().cohorts[usize::from(seat.cohort)];
             cohort.dropped_by_plan += 1;
             cohort.cut += 1;
         }
+        self.note_absence(seat);
         self.part(seat)
     }
 }

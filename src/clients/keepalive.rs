@@ -140,7 +140,7 @@ impl Shard {
     fn give_up(&self, seat: usize) {
         let live = self.take_life(seat).expect("a connection that has a pulse");
         let waker = live.waker().cloned();
-        if self.is_our_doing(seat) {
+        if self.climate.is_our_doing(seat) {
             self.abandon(live);
             self.book_cut(seat);
         } else {

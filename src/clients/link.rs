@@ -44,6 +44,7 @@ pub(super) async fn run(desk: Rc<Desk>, seat: PublisherSeat, mut source: Source)
         let again = match lost {
             Lost::Refused(refusal) => desk.comes_back(seat, &source, &refusal).await,
             Lost::Cut => desk.comes_back_after_cut(seat, &source).await,
+            Lost::Aborted => desk.comes_back_after_abort(seat, &source).await,
         };
         if !again {
             return;
@@ -95,13 +96,13 @@ async fn life(
     // Ids are not used again on another connection either.
     *first_id = link.in_flight.next_id();
     // What a fault of ours holds or cuts has no answer because of it.
-    let by_plan = matches!(end, Err(End::Cut(_))) || desk.climate.blocked_by(seat.index).is_some();
+    let by_plan = matches!(end, Err(End::Cut(_))) || desk.climate.is_our_doing(seat.index);
     link.wind_up(if by_plan { Unanswered::ByPlan } else { Unanswered::Gone });
     let end = match end {
         Ok(()) => Ok(()),
         Err(End::Cut(how)) => {
             let socket = link.socket.take().expect("it is taken here alone");
-            desk.see_off(socket, how);
+            desk.see_off(seat, socket, how);
             return Err(Lost::Cut);
         }
         Err(End::Lost(_)) if by_plan => return Err(Lost::Cut),
@@ -119,6 +120,8 @@ pub(super) enum Lost {
     Refused(Refusal),
     /// A fault of ours ended it.
     Cut,
+    /// A fault of ours ended the attempt to make it.
+    Aborted,
 }
 
 /// How a connection ends before closing is ordered.
@@ -182,6 +185,10 @@ impl Link<'_> {
 
     /// Runs until the connection ends or everything is said and closing was ordered.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        if self.desk.orders.get().stop && self.doomed.take().is_some() {
+            // Every fault has been taken back: whoever has not come to its point is spared.
+            self.control().inspect(|control| control.spare());
+        }
         if let Some(how) = self.obey() {
             return Poll::Ready(Err(End::Cut(how)));
         }
@@ -216,7 +223,7 @@ impl Link<'_> {
                     return Some(how);
                 }
                 Order::Doom(doom, how) => {
-                    if doom.point == DropPoint::ReceivePartial {
+                    if self.doomed.is_none() && doom.point == DropPoint::ReceivePartial {
                         self.control().inspect(|control| control.cut_short());
                     }
                     self.doomed.get_or_insert((Errand::of(doom), how));
@@ -357,7 +364,7 @@ impl Link<'_> {
             }
             if self.socket().poll_ready(cx)?.is_pending() {
                 self.blocked = true;
-                return Ok(());
+                return self.wait_for_room(cx);
             }
             let now_ns = self.desk.board.clock.now_ns();
             if let Some(reply) = self.replies.pop() {
@@ -384,6 +391,17 @@ impl Link<'_> {
             self.expire();
         }
         cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// The socket takes nothing: what was sent before still has its time to be answered in, and no more.
+    fn wait_for_room(&mut self, cx: &mut Context<'_>) -> Result<(), WsError> {
+        while let Some(ns) = self.next_expiry_ns() {
+            if self.timer.poll_until(cx, self.desk.board.clock.at(ns)).is_pending() {
+                break;
+            }
+            self.expire();
+        }
         Ok(())
     }
 

@@ -142,9 +142,18 @@ impl Live {
         !self.closing
     }
 
-    /// It is to end in the middle of something.
-    pub(super) fn doom(&mut self, doom: Doom) {
+    /// It is to end in the middle of something; whether it takes that on, which it does once.
+    pub(super) fn doom(&mut self, doom: Doom) -> bool {
+        let takes = self.errand.is_none();
         self.errand.get_or_insert_with(|| Box::new(Errand::of(doom)));
+        takes
+    }
+
+    /// Every fault has been taken back: whoever has not come to its point is spared.
+    fn spare(&mut self) {
+        if self.errand.take().is_some() {
+            self.control().inspect(|control| control.spare());
+        }
     }
 
     /// What its link is told to do, if a fault may ever act on it.
@@ -170,6 +179,9 @@ impl Live {
 
     /// Reads, then writes; ready once the connection has ended.
     pub(super) fn poll(&mut self, shard: &Shard, cx: &mut Context<'_>) -> Poll<Ended> {
+        if shard.orders.get().healed {
+            self.spare();
+        }
         if let Some(end) = self.read(shard, cx) {
             return Poll::Ready(end);
         }
@@ -253,7 +265,8 @@ impl Live {
                 self.closed_by_server = true;
                 if !is_ending(shard) {
                     // From here on nothing can be owed to it.
-                    shard.end_life(self.seat.range(), End::Died);
+                    let ours = shard.climate.is_our_doing(self.seat.local);
+                    shard.end_life(self.seat.range(), if ours { End::Cut } else { End::Died });
                 }
                 let refusal = shard.plan.endpoint.refuse_close(Stage::Open, frame.as_ref());
                 self.verdict = Some(Box::new(refusal));
@@ -282,8 +295,8 @@ impl Live {
         match decoded {
             Ok(Said::Next { id, payload, errors, .. }) => match self.sub_of(id) {
                 Some(sub) => {
-                    shard.received(self.arrival(sub, now_ns), payload, errors);
-                    self.errand.iter_mut().for_each(|errand| errand.received());
+                    let events = shard.received(self.arrival(sub, now_ns), payload, errors);
+                    self.errand.iter_mut().filter(|_| events).for_each(|errand| errand.received());
                 }
                 // The victim of a fault subscribed once more, in its last moment.
                 None if self.is_parting(id) => {}

@@ -79,6 +79,13 @@ impl Presence {
         arrival
     }
 
+    /// It has none because of us, and is tried again for as long as that lasts.
+    pub(super) fn stay_away(&mut self) {
+        self.ready = false;
+        self.lost = false;
+        self.away = Some(clock::now());
+    }
+
     /// It has none. What was never connected is not tried again, nor what has been away for as long as reconnects may
     /// take: a target that takes no publishers would be waited for until the phase is given up. The prober is: without
     /// it every subscription that waits would seem unproved.

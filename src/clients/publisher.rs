@@ -109,6 +109,8 @@ pub struct LinkTally {
     pub reconnected: u64,
     /// Connections that a fault of ours ended.
     pub cut: u64,
+    /// Attempts to connect that a fault of ours ended.
+    pub aborted_by_plan: u64,
     /// Connections that ended before they were told to.
     pub lost: u64,
     /// Failures by name.
@@ -306,6 +308,7 @@ async fn tick(desk: Rc<Desk>, snapshot: Arc<Mutex<PublisherSnapshot>>) {
     let mut remembered = crate::clock::now();
     loop {
         let due = ticks.tick().await;
+        desk.climate.follow_up(|_| {});
         if due.duration_since(remembered) >= REMEMBER {
             desk.board.roster.remember();
             remembered = due;
@@ -373,6 +376,13 @@ impl Desk {
     pub(super) async fn comes_back_after_cut(&self, seat: PublisherSeat, source: &Source) -> bool {
         self.cut(seat, source.never_gives_up())
             && self.meanwhile(seat, source, tokio::time::sleep(AGAIN_AFTER)).await.is_some()
+    }
+
+    /// The same after a fault of ours has kept it from connecting, for as long as that lasts.
+    pub(super) async fn comes_back_after_abort(&self, seat: PublisherSeat, source: &Source) -> bool {
+        self.result.borrow_mut().links[seat.group].aborted_by_plan += 1;
+        self.seats.borrow_mut()[seat.index].stay_away();
+        self.meanwhile(seat, source, tokio::time::sleep(AGAIN_AFTER)).await.is_some()
     }
 
     /// Books an attempt to connect; one that is to replace an established connection is not an attempt of the load.
@@ -470,7 +480,7 @@ impl Desk {
 
     /// Why a publish is not answered in time.
     pub(super) fn timed_out(&self, seat: PublisherSeat) -> Unanswered {
-        if self.climate.blocked_by(seat.index).is_some() { Unanswered::ByPlan } else { Unanswered::TimedOut }
+        if self.climate.is_our_doing(seat.index) { Unanswered::ByPlan } else { Unanswered::TimedOut }
     }
 
     /// Nothing more is awaited about an event.

@@ -16,15 +16,15 @@ pub(super) struct Arrival {
 }
 
 impl Shard {
-    /// Books what one `next` message carried.
-    pub(super) fn received(&self, arrival: Arrival, payload: &str, errors: bool) {
+    /// Books what one `next` message carried; whether there was an event in it.
+    pub(super) fn received(&self, arrival: Arrival, payload: &str, errors: bool) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if errors {
             let cohort = usize::from(state.subs[arrival.sub as usize].cohort);
             state.cohorts[cohort].errors_in_next += 1;
         }
-        let mut empty = true;
+        let (mut empty, mut events) = (true, false);
         for found in find(payload) {
             empty = false;
             match found {
@@ -33,13 +33,17 @@ impl Shard {
                 Found::Damaged(token) if token.kind != Kind::Event => {
                     self.on_event(state, arrival, &Found::Broken);
                 }
-                found => self.on_event(state, arrival, &found),
+                found => {
+                    events = true;
+                    self.on_event(state, arrival, &found);
+                }
             }
         }
         if empty && !errors {
             // A message that should carry an event and carries nothing recognisable.
             self.on_event(state, arrival, &Found::Broken);
         }
+        events
     }
 
     fn on_event(&self, state: &mut State, arrival: Arrival, found: &Found) {

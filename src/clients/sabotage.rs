@@ -21,7 +21,7 @@ use super::source::PublishOrders;
 use super::task::pass_on;
 use super::timer;
 use super::weather::{Doom, block};
-use crate::inject::{FaultTally, Lane};
+use crate::inject::{FaultTally, Lane, partition};
 use crate::scenarios::plan::{DropPoint, FaultKind, How};
 
 /// What one publishing connection is to do about its socket.
@@ -51,23 +51,29 @@ pub(super) fn course(orders: &PublishOrders) -> agenda::Course {
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<PublishOrders>) {
-    let hurry = orders.clone();
-    let following = Agenda::follow(&agenda, &desk.board, orders, course, |due_ns, step, planned| {
-        desk.step(due_ns, step, planned);
-    });
+    let mut heal = orders.clone();
+    let healing = async {
+        Agenda::follow(&agenda, &desk.board, orders, course, |due_ns, step, planned| {
+            desk.step(due_ns, step, planned);
+        })
+        .await;
+        let last = heal.wait_for(|orders| course(orders).healed).await;
+        last.is_ok_and(|orders| orders.hurry)
+    };
     let mut rests = JoinSet::new();
-    let mut following = std::pin::pin!(following);
+    let mut healing = std::pin::pin!(healing);
     let mut driving = std::pin::pin!(timer::drive(desk.climate.alarm()));
-    let mut followed = false;
+    let mut healed = false;
     loop {
         for rest in desk.rests.take() {
             rests.spawn_local(rest);
         }
         tokio::select! {
-            () = &mut following, if !followed => {
-                followed = true;
+            hurries = &mut healing, if !healed => {
+                healed = true;
                 desk.healed.cancel();
-                if hurry.borrow().hurry {
+                desk.climate.forget_dooms();
+                if hurries {
                     desk.climate.flush();
                 }
             }
@@ -139,7 +145,7 @@ impl Desk {
             if let FaultKind::Partition { .. } = kind {
                 self.order(seat, Order::Partition(false));
             }
-            self.climate.unblock(seat);
+            self.climate.let_go(seat);
             ended = true;
         }
         self.faults[act.fault].borrow_mut().ended += u64::from(ended);
@@ -164,7 +170,7 @@ impl Desk {
     /// A connection is gone: what it was to do is of no use to the next one.
     pub(super) fn forget_orders(&self, seat: usize) {
         self.errands.borrow_mut().remove(&seat);
-        self.climate.unblock(seat);
+        self.climate.forget(seat);
     }
 
     /// Notes that a connection was ended as planned.
@@ -183,17 +189,28 @@ impl Desk {
         }
     }
 
-    /// What becomes of an attempt to connect that failed: one that had to fail has ended a connection as planned.
+    /// What becomes of an attempt to connect that failed: one that had to fail may have ended a connection as planned.
     pub(super) fn refused_connection(&self, seat: PublisherSeat, refusal: Refusal) -> Lost {
-        let doomed =
-            if refusal.failure.is_injected() { self.climate.take_doomed_attempt(seat.index) } else { None };
-        let Some(doom) = doomed else { return Lost::Refused(refusal) };
-        self.note_cut(doom.fault, doom.due_ns, Some(doom.point));
-        Lost::Cut
+        if !refusal.failure.is_injected() {
+            return Lost::Refused(refusal);
+        }
+        if let Some(doom) = self.climate.take_doomed_attempt(seat.index) {
+            self.note_cut(doom.fault, doom.due_ns, Some(doom.point));
+        }
+        Lost::Aborted
     }
 
     /// Ends a connection; what remains to be done about it is done aside.
-    pub(super) fn see_off(&self, socket: Socket, how: How) {
+    pub(super) fn see_off(&self, seat: PublisherSeat, socket: Socket, how: How) {
+        // What is kept from travelling must not keep the end from it.
+        if let Some(fault) = self.climate.blocked_by(seat.index) {
+            if let Some(control) = socket.get_ref().control() {
+                block(control, &self.kinds[fault], false);
+            }
+            // Nothing is attached where it is no partition.
+            let _ = partition::detach(socket.get_ref().tcp());
+            self.faults[fault].borrow_mut().ended += 1;
+        }
         if let Some(rest) = farewell::begin(socket, how, self.healed.clone()) {
             self.rests.borrow_mut().push(rest);
             self.new_rest.notify_one();

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
-use super::injector::{LetGo, Parked, Rest};
+use super::injector::{Parked, Rest};
 use super::live::Live;
 use super::opening::{Gate, open_wave};
 use super::seats::{Seat, seats};
@@ -211,8 +211,6 @@ pub(super) struct Shard {
     pub climate: Climate,
     /// Connections given up by their clients while a fault holds them.
     pub parked: RefCell<Vec<Parked>>,
-    /// Connections that were let go a moment ago.
-    pub let_go: RefCell<Vec<LetGo>>,
     /// What remains to be done about connections that were ended.
     pub rests: RefCell<Vec<Rest>>,
     /// There is more of it.
@@ -379,7 +377,6 @@ impl Shard {
             faults: plan.kinds.iter().map(|_| Tally::default()).collect(),
             climate,
             parked: RefCell::default(),
-            let_go: RefCell::default(),
             rests: RefCell::default(),
             new_rest: Notify::new(),
             healed: CancellationToken::new(),

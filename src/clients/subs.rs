@@ -230,6 +230,8 @@ impl Shard {
         let state = &mut *self.state.borrow_mut();
         for index in subs.map(|i| i as usize) {
             let before = state.stop(index, how, &self.plan.board);
+            // Whatever held it held this connection.
+            state.ledger.let_go(index);
             let sub = &mut state.subs[index];
             let again = matches!(before, SubState::Idle | SubState::Waiting | SubState::Active);
             sub.state = if again { SubState::Idle } else { SubState::Ended };
@@ -297,7 +299,7 @@ impl Shard {
             state.subs[index].state = SubState::Failed;
             state.leave(index);
             // On a link that we hold nothing can prove it.
-            if !self.is_our_doing(self.seat_of_sub(index).local) {
+            if !self.climate.is_our_doing(self.seat_of_sub(index).local) {
                 let failures = &mut state.cohorts[usize::from(cohort)].failures;
                 failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
             }

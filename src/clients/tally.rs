@@ -108,6 +108,11 @@ pub struct GroupTally {
     pub partings_sent: u64,
     /// What arrived of those.
     pub partings_delivered: u64,
+    /// Events published to connections that nobody read any more because a fault of ours held them.
+    pub withheld: u64,
+    /// Times that a client was without its connection: a connection that ends before everything was well again is no
+    /// further absence.
+    pub absences: u64,
     /// Not received although an earlier one was.
     pub probes_missed: u64,
     /// `next` messages that carried GraphQL errors.
@@ -156,6 +161,8 @@ impl AddAssign<&Self> for GroupTally {
         self.barriers_delivered += other.barriers_delivered;
         self.partings_sent += other.partings_sent;
         self.partings_delivered += other.partings_delivered;
+        self.withheld += other.withheld;
+        self.absences += other.absences;
         self.probes_missed += other.probes_missed;
         self.errors_in_next += other.errors_in_next;
         for (wave, spread) in other.offers.iter().enumerate() {

@@ -7,8 +7,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::handshake::Opening;
+use crate::clock::{self, Instant};
 use crate::inject::{Alarm, Control, Draws, FaultTally, Lane, LaneDelay, Schedule};
 use crate::scenarios::plan::{Delay, Direction, DropPoint, FaultKind, HandshakePoint};
+
+/// How long at least what was held may be on its way before anything arrives. After a partition the peer sends again only
+/// after as long as it has waited before.
+const STILL_ON_ITS_WAY: Duration = Duration::from_secs(10);
+/// How long what was held keeps arriving once it has begun to.
+const BACKLOG: Duration = Duration::from_secs(1);
 
 /// What a fault did, shared by everybody on a thread who applies it.
 pub(super) type Tally = Rc<RefCell<FaultTally>>;
@@ -66,8 +73,27 @@ pub(super) struct Weather {
     abort: Option<(usize, HandshakePoint)>,
     /// The next attempt to connect ends, and that is the end of a connection as planned.
     doomed_attempt: Option<Doom>,
-    /// The fault that holds, stalls or partitions its present connection.
-    blocked_by: Option<usize>,
+    /// The fault that holds, stalls or partitions its present connection, and since when.
+    blocked: Option<(usize, Instant)>,
+    /// Its present connection was let go a moment ago.
+    freed: Option<Freed>,
+}
+
+/// A connection that was let go, and what it had received by then.
+struct Freed {
+    received: u64,
+    at: Instant,
+    /// How long what was held may be on its way if nothing arrives.
+    limit: Duration,
+    /// When something had begun to arrive.
+    heard: Option<Instant>,
+}
+
+impl Freed {
+    /// Whether what happens to the connection may still be our doing.
+    fn is_fresh(&self) -> bool {
+        self.heard.map_or(self.at.elapsed() < self.limit, |heard| heard.elapsed() < BACKLOG)
+    }
 }
 
 /// All weather of a thread, by seat.
@@ -125,12 +151,54 @@ impl Climate {
 
     /// The fault that keeps bytes of a client's present connection from travelling.
     pub(super) fn blocked_by(&self, seat: usize) -> Option<usize> {
-        self.with(seat, |weather| weather.blocked_by).flatten()
+        self.with(seat, |weather| weather.blocked.map(|(fault, _)| fault)).flatten()
     }
 
-    /// A client's present connection is gone, and with it what blocked it.
-    pub(super) fn unblock(&self, seat: usize) {
-        self.with(seat, |weather| weather.blocked_by = None);
+    /// Whether what happens to a client's present connection may be brought about by a fault of ours: it is held, or what
+    /// was held may still be arriving.
+    pub(super) fn is_our_doing(&self, seat: usize) -> bool {
+        let doing = |weather: &mut Weather| {
+            weather.blocked.is_some() || weather.freed.as_ref().is_some_and(Freed::is_fresh)
+        };
+        self.with(seat, doing).unwrap_or_default()
+    }
+
+    /// A client's present connection is gone, and with it what was done to it.
+    pub(super) fn forget(&self, seat: usize) {
+        self.with(seat, |weather| (weather.blocked, weather.freed) = (None, None));
+    }
+
+    /// Bytes of a client's present connection travel again.
+    pub(super) fn let_go(&self, seat: usize) {
+        self.with(seat, |weather| {
+            let (Some((_, since)), Some(control)) = (weather.blocked.take(), &weather.control) else {
+                return;
+            };
+            let limit = STILL_ON_ITS_WAY.max(since.elapsed() + BACKLOG);
+            weather.freed =
+                Some(Freed { received: control.received(), at: clock::now(), limit, heard: None });
+        });
+    }
+
+    /// Looks at whom a fault has let go; `over` is told of each of whom nothing more that was held can be on its way.
+    pub(super) fn follow_up(&self, mut over: impl FnMut(usize)) {
+        let mut settled = Vec::new();
+        for (seat, weather) in &mut *self.seats.borrow_mut() {
+            let (Some(freed), Some(control)) = (&mut weather.freed, &weather.control) else { continue };
+            if control.received() > freed.received {
+                freed.heard.get_or_insert_with(clock::now);
+            }
+            if !freed.is_fresh() {
+                weather.freed = None;
+                settled.push(*seat);
+            }
+        }
+        settled.into_iter().for_each(&mut over);
+    }
+
+    /// Nobody is to fail in an attempt any more.
+    pub(super) fn forget_dooms(&self) {
+        self.seats.borrow_mut().values_mut().for_each(|weather| weather.doomed_attempt = None);
     }
 
     /// The next attempt of a client to connect is to end as a fault has it.
@@ -207,7 +275,7 @@ impl Climate {
         self.with(seat, |weather| {
             let control = weather.control.clone()?;
             block(&control, kind, true);
-            weather.blocked_by = Some(fault);
+            (weather.blocked, weather.freed) = (Some((fault, clock::now())), None);
             Some(control)
         })
         .flatten()
@@ -227,7 +295,7 @@ pub(super) fn block(control: &Control, kind: &FaultKind, on: bool) {
 
 impl Weather {
     fn opening(&mut self, alarm: &Rc<Alarm>) -> Opening {
-        self.blocked_by = None;
+        (self.blocked, self.freed) = (None, None);
         self.attempts += 1;
         self.control = self.on_bytes.then(|| {
             let control = Control::new(alarm);

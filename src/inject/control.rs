@@ -127,6 +127,12 @@ impl Control {
         self.wake();
     }
 
+    /// Nothing is to be cut short any more.
+    pub fn spare(&self) {
+        self.short.set(None);
+        self.wake();
+    }
+
     /// Whether they have.
     #[must_use]
     pub fn was_cut_short(&self) -> bool {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::FaultTally;
 use super::alarm::Ticket;
@@ -15,6 +16,8 @@ use crate::clock::Instant;
 struct Chunk {
     arrived: Instant,
     release: Instant,
+    /// The delay that was drawn for it alone.
+    drawn: Duration,
     /// The series of delays that its release is of.
     series: u32,
     /// Where its delay is noted; `None`: there was none, or it has been noted.
@@ -105,7 +108,8 @@ impl Queue {
             None => alone,
         };
         let tally = orders.delay.as_ref().map(|lane| Rc::clone(&lane.tally));
-        self.chunks.push_back(Chunk { arrived: now, release, series: orders.series, tally, what });
+        let drawn = drawn.unwrap_or_default();
+        self.chunks.push_back(Chunk { arrived: now, release, drawn, series: orders.series, tally, what });
     }
 
     /// What may go now.
@@ -158,7 +162,7 @@ impl Queue {
         let has_time = first.has_time(orders);
         if let Some(tally) = first.tally.take().filter(|_| has_time) {
             let took = |until: Instant| until.saturating_duration_since(first.arrived);
-            tally.borrow_mut().delayed(took(first.release), took(now));
+            tally.borrow_mut().delayed(first.drawn, took(now));
         }
     }
 

@@ -243,6 +243,10 @@ pub struct Connections {
     /// Ended by a fault of ours; they are among those closed by plan.
     #[serde(default)]
     pub cut: u64,
+    /// Times that a client was without its connection: one that ends before everything was well again is no further
+    /// absence.
+    #[serde(default)]
+    pub absences: u64,
     /// Of those established again, the ones whose subscriptions were all proved again.
     #[serde(default)]
     pub recovered: u64,
@@ -475,7 +479,7 @@ pub struct Slice {
     pub ledger: Ledger,
     /// Latencies.
     pub latency: Latencies,
-    /// Connections that came back with every subscription proved / connections that ended during the run; null: none ended.
+    /// Absences of clients that ended with every subscription proved / absences; null: there were none.
     pub recovered_ratio: Option<f64>,
     /// Failed operations.
     #[serde(default)]
@@ -513,7 +517,7 @@ pub struct Reconnects {
     pub amplification: Option<f64>,
     /// Most attempts within any 100 ms.
     pub peak_per_100ms: u64,
-    /// From the first end until half of the connections that ended were back with every subscription proved; null: never.
+    /// From the first end until half of all absences were over, with every subscription proved; null: never.
     pub restored_50_s: Option<f64>,
     /// The same for 95 %.
     pub restored_95_s: Option<f64>,

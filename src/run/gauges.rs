@@ -52,7 +52,10 @@ impl Conductor<'_, '_> {
         let (connections, subscriptions) = match moment {
             Moment::AfterClose => (0, 0),
             // What we have parked the server still holds.
-            _ => (board.open.get() + publishers + board.parked.get(), board.active.get()),
+            _ => (
+                board.open.get() + publishers + board.parked.get(),
+                board.active.get() + board.parked_subscriptions.get(),
+            ),
         };
         Gauges { moment, server, connections: connections.into(), subscriptions: subscriptions.into() }
     }

@@ -369,5 +369,6 @@ fn counters(fleet: &FleetResult, before: ServerCounts, after: Option<ServerCount
     let aside_of = |g: &GroupTally| g.probes_delivered + g.barriers_delivered + g.partings_delivered;
     let received: u64 = fleet.groups.iter().map(aside_of).sum();
     let (published, delivered) = (events + aside, received + fleet.receipts);
-    Counters { before: Some(before), after, published, unknown, delivered, withheld: 0 }
+    let withheld = fleet.groups.iter().map(|g| g.withheld).sum();
+    Counters { before: Some(before), after, published, unknown, delivered, withheld }
 }

@@ -298,7 +298,8 @@ impl Session<'_> {
             watch.stop.stop(StopReason::Internal(e.to_string()));
         }
         if let Some(counters) = &mut counters {
-            counters.withheld = withheld(&self.plan, &report.ledger);
+            // What a fault of ours kept from arriving the kernel may have taken from the server all the same.
+            counters.withheld += report.ledger.suppressed + report.ledger.indeterminate_by_faults;
         }
         report.server_stats =
             scraper.map(|s| compare(s.source(), |count| s.names(count), &names, &gauges, counters.as_ref()));
@@ -315,14 +316,6 @@ impl Session<'_> {
         report.run.interrupted = reason == StopReason::Interrupted;
         report.run.stop_reason = reason.to_string();
     }
-}
-
-/// Deliveries that a fault kept from arriving, although the server may have got rid of them. What a client missed while
-/// its old connection was parked is among them: the server still had that.
-fn withheld(plan: &Plan, ledger: &model::Ledger) -> u64 {
-    use crate::scenarios::plan::FaultKind::{Hold, Partition, Stall};
-    let parks = plan.faults.iter().any(|fault| matches!(fault.kind, Hold(_) | Stall(_) | Partition { .. }));
-    ledger.suppressed + ledger.indeterminate_by_faults + if parks { ledger.missed_disconnected } else { 0 }
 }
 
 /// One thread of subscribers, two where there are processors to spare for the publishers and the server.

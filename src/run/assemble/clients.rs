@@ -37,6 +37,7 @@ pub(super) fn connections<'a>(
         dropped_unexpectedly: all.dropped_unexpectedly,
         reconnected: all.reconnected,
         cut: all.cut,
+        absences: all.absences,
         recovered: all.recovered,
         ..Connections::default()
     };
@@ -53,6 +54,7 @@ pub(super) fn link_connections(planned: u64, link: &LinkTally) -> Connections {
         established_ratio: share(link.established, link.attempted),
         dropped_unexpectedly: link.lost,
         dropped_by_plan: link.established + link.reconnected - link.lost,
+        cut: link.cut,
         reconnected: link.reconnected,
         ..Connections::default()
     };
@@ -106,9 +108,9 @@ pub(super) fn subscriptions<'a>(
     }
 }
 
-/// Connections that came back with every subscription proved / connections that ended during the run.
+/// Absences that ended with every subscription proved / absences.
 pub(super) fn recovered_ratio(connections: &Connections) -> Option<f64> {
-    share(connections.recovered, connections.cut + connections.dropped_unexpectedly)
+    share(connections.recovered, connections.absences)
 }
 
 /// `part / of`; nothing where there is nothing to divide by.

@@ -12,10 +12,10 @@ pub(super) fn returns<'a>(tallies: impl Iterator<Item = &'a GroupTally>) -> (Rec
     let mut all = GroupTally::default();
     tallies.for_each(|tally| all += tally);
     let returns = &all.returns;
-    let ended = all.cut + all.dropped_unexpectedly;
+    let (ended, absences) = (all.cut + all.dropped_unexpectedly, all.absences);
     let attempts = returns.attempts.total();
     let restored = |percent: u64| {
-        let needed = (ended * percent).div_ceil(100);
+        let needed = (absences * percent).div_ceil(100);
         let back_ns = returns.recovered.end_of_nth(needed).filter(|_| needed > 0)?;
         Some(back_ns.saturating_sub(returns.first_end_ns?) as f64 / 1e9)
     };

@@ -168,6 +168,7 @@ fn recovered_of_all_that_ended() {
     let tally = |cut, dropped_unexpectedly, recovered| GroupTally {
         cut,
         dropped_unexpectedly,
+        absences: cut + dropped_unexpectedly,
         recovered,
         ..GroupTally::default()
     };
@@ -219,7 +220,7 @@ fn who_was_kept_from_connecting_by_us_is_no_failure_of_the_server() {
 
 /// Four connections end at 1.005 s and later; attempts and returns at these times, in ms.
 fn returning(attempts: &[u64], recovered: &[u64]) -> GroupTally {
-    let mut tally = GroupTally { cut: 3, dropped_unexpectedly: 1, ..GroupTally::default() };
+    let mut tally = GroupTally { cut: 3, dropped_unexpectedly: 1, absences: 4, ..GroupTally::default() };
     tally.recovered = recovered.len() as u64;
     tally.returns.first_end_ns = Some(1_005_000_000);
     attempts.iter().for_each(|ms| tally.returns.attempts.add(ms * 1_000_000));
@@ -349,7 +350,7 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
             latency.deliver(cohort, phase, 10 * (cohort as u64 + 1), 1);
         }
     }
-    groups[1].cut = 2;
+    (groups[1].cut, groups[1].absences) = (2, 2);
     groups[1].reconnected = 2;
     groups[1].recovered = 1;
     latency.reconnect[1].record_us(30_000);
