@@ -113,9 +113,8 @@ fn is_nobody(name: &str, group: &Slice) -> bool {
 /// What the rows of clients and phases do not say: why they need not add up.
 pub(super) fn delivery_note(report: &Report) -> Option<&'static str> {
     let rest = |l: &Ledger| l.delivered + l.lost + l.missed_disconnected < l.obligations;
-    (!report.faults.is_empty() && rest(&report.ledger)).then_some(
-        "what was owed and is in none of these columns was late, undecided or kept back by a fault: see Owed",
-    )
+    (!report.faults.is_empty() && rest(&report.ledger))
+        .then_some("what is in none of these columns was late, undecided or kept back by a fault: see Owed")
 }
 
 /// One line per phase, and below it one for victims and bystanders where there were faults.
