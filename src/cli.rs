@@ -50,7 +50,7 @@ pub enum Command {
         #[command(flatten)]
         file: FileArgs,
     },
-    /// Print what a run would do and need, and do nothing
+    /// Print what a run would do and need, and whom its faults hit, and do nothing
     Plan {
         /// Names of scenarios
         #[arg(required = true)]
@@ -66,7 +66,7 @@ pub enum Command {
     },
     /// Run the reference server on its own
     Serve(ServeOptions),
-    /// Plant every known defect in the reference server and show that each is found, exactly
+    /// Plant defects in the reference server and show that each is found, exactly
     #[command(after_help = SELFTEST_EXIT_CODES)]
     Selftest(SelftestArgs),
     /// Render every document again from the JSON reports in a directory

@@ -162,7 +162,8 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
             head.extend(hanging("  ", &format!("not applicable: {id}, {why}"), width));
         }
         out(&format!("{}\n{}\n", head.join("\n"), needs.text().trim_end()))?;
-        match limits::partitions(plan, partition::is_allowed) {
+        let partitions = limits::partitions(plan, partition::is_allowed);
+        match partitions {
             Partitions::None | Partitions::Allowed => {}
             Partitions::AsStalls => out("partitions run as stalls on this machine\n")?,
             Partitions::Refused => {
@@ -171,6 +172,7 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
             }
         }
         match limits::check(&needs, &machine) {
+            Ok(()) if partitions == Partitions::Refused => {}
             Ok(()) => out("fits on this machine\n")?,
             Err(shortages) => {
                 outcomes.push(Outcome::Inconclusive);

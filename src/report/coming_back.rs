@@ -7,11 +7,18 @@ use super::words::{Row, publishes};
 
 /// Header of [`rows`].
 pub(super) const HEADER: [&str; 9] =
-    ["Reconnects", "ended", "tries", "failed", "per end", "per 100 ms", "50 %", "95 %", "100 %"];
+    ["Reconnects", "ended", "tries", "failed", "tries/end", "max/100 ms", "50 %", "95 %", "100 %"];
+
+/// What the last columns of [`rows`] mean.
+const TIMES: &str =
+    "50 %, 95 %, 100 %: from the first end until so many were back with every subscription proved";
 
 /// One line per group of subscribers of which a connection ended, and one for all of them where there are several;
-/// bystanders stand out if they had to come back at all.
+/// bystanders stand out if they had to come back at all. Nothing where nobody tried to.
 pub(super) fn rows(report: &Report) -> Vec<Row<9>> {
+    if report.reconnects.attempts == 0 {
+        return Vec::new();
+    }
     let all = report.groups.iter().filter(|(name, group)| !publishes(name, group));
     let ended = all.filter(|(name, group)| {
         group.reconnects.ended > 0 && (!COMPUTED.contains(&name.as_str()) || name.as_str() == "bystanders")
@@ -40,8 +47,11 @@ fn row(name: &str, reconnects: &Reconnects) -> Row<9> {
 
 /// What the rows do not say.
 pub(super) fn notes(report: &Report) -> Vec<String> {
-    let Reconnects { aborted_by_plan, budget_waits, .. } = report.reconnects;
+    let Reconnects { attempts, aborted_by_plan, budget_waits, .. } = report.reconnects;
     let mut notes = Vec::new();
+    if attempts > 0 {
+        notes.push(TIMES.to_owned());
+    }
     if aborted_by_plan > 0 {
         notes.push(format!("{} of the tries were ended by a fault of ours", count(aborted_by_plan)));
     }
@@ -71,6 +81,7 @@ mod tests {
 
     fn report(groups: &[(&str, u64)]) -> Report {
         let mut report = Report::default();
+        report.reconnects.attempts = 1;
         for (name, ended) in groups {
             let reconnects = Reconnects { ended: *ended, ..Reconnects::default() };
             let mut slice = Slice { reconnects, ..Slice::default() };
@@ -94,6 +105,9 @@ mod tests {
 
     #[test]
     fn what_never_happened_is_not_mentioned() {
+        let mut gone_for_good = report(&[("near", 4)]);
+        gone_for_good.reconnects.attempts = 0;
+        assert_eq!(rows(&gone_for_good), [] as [Row<9>; 0]);
         assert_eq!((notes(&Report::default()), breakers(&Breaker::default())), (Vec::new(), None));
     }
 }

@@ -9,7 +9,7 @@ pub(super) const FAULT_HEADER: [&str; 7] =
     ["Faults", "planned", "applied", "ended", "first", "within", "p99 late"];
 
 /// Width of a fault and its kind beyond which the kind stands below, so that the figures fit a narrow screen.
-const FAULT_NAME: usize = 24;
+pub(super) const FAULT_NAME: usize = 24;
 
 /// Header of [`client_rows`].
 pub(super) const CLIENT_HEADER: [&str; 9] =
@@ -21,12 +21,13 @@ pub(super) const PHASE_HEADER: [&str; 7] = ["Phases", "owed", "delivered", "lost
 /// Names that stand for clients of several groups.
 pub(super) const COMPUTED: [&str; 2] = ["victims", "bystanders"];
 
-/// One line per fault, plan and deed, and below it one for each point that connections were ended at.
-pub(super) fn fault_rows(report: &Report) -> Vec<Row<7>> {
+/// One line per fault, plan and deed, and below it one for each point that connections were ended at. Where a fault and
+/// its kind are wider than `name_width`, the kind has a line of its own.
+pub(super) fn fault_rows(report: &Report, name_width: usize) -> Vec<Row<7>> {
     let time = |s: Option<f64>| s.map_or_else(|| NOTHING.to_owned(), seconds);
     let rows = |(name, fault): (&String, &FaultReport)| {
         let told = clean(&format!("{name} ({})", fault.kind));
-        let is_short = told.chars().count() <= FAULT_NAME;
+        let is_short = told.chars().count() <= name_width;
         // What happens at one moment does not end.
         let ended = if fault.kind == "terminate" { NOTHING.to_owned() } else { count(fault.ended) };
         let whole = [
@@ -101,14 +102,27 @@ pub(super) fn client_rows(report: &Report) -> Vec<Row<9>> {
         ]
     };
     let received = report.groups.iter().filter(|(name, group)| !publishes(name, group));
-    received.filter(|_| !report.faults.is_empty()).map(row).collect()
+    received.filter(|(name, group)| !report.faults.is_empty() && !is_nobody(name, group)).map(row).collect()
+}
+
+/// Whether a fault hits everyone, or none of those who subscribe: of nobody there is nothing to tell.
+fn is_nobody(name: &str, group: &Slice) -> bool {
+    COMPUTED.contains(&name) && group.connections.planned == 0
+}
+
+/// What the rows of clients and phases do not say: why they need not add up.
+pub(super) fn delivery_note(report: &Report) -> Option<&'static str> {
+    let rest = |l: &Ledger| l.delivered + l.lost + l.missed_disconnected < l.obligations;
+    (!report.faults.is_empty() && rest(&report.ledger))
+        .then_some("what is in none of these columns was late, undecided or kept back by a fault: see Owed")
 }
 
 /// One line per phase, and below it one for victims and bystanders where there were faults.
 pub(super) fn phase_rows(report: &Report) -> Vec<Row<7>> {
+    let is_absent = |name: &str| report.groups.get(name).is_some_and(|group| is_nobody(name, group));
     let rows = |phase: &PhaseReport| {
         let whole = figures(clean(&phase.name), &phase.ledger, &phase.latency);
-        let parts = COMPUTED.iter().filter_map(|name| {
+        let parts = COMPUTED.iter().filter(|name| !is_absent(name)).filter_map(|name| {
             phase.groups.get(*name).map(|part| figures(format!("  {name}"), &part.ledger, &part.latency))
         });
         std::iter::once(whole).chain(parts).collect::<Vec<_>>()

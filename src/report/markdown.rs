@@ -177,7 +177,7 @@ fn titled<const N: usize>(first: &'static str, mut header: [&'static str; N]) ->
 
 /// Plan and deed of each fault, and how clients came back.
 fn faults(out: &mut String, report: &Report) {
-    let rows: Vec<_> = disturbed::fault_rows(report).into_iter().map(indented).collect();
+    let rows: Vec<_> = disturbed::fault_rows(report, usize::MAX).into_iter().map(indented).collect();
     if !rows.is_empty() {
         line(out, "### Faults");
         let header = ["Fault", "Planned", "Applied", "Ended", "First at", "All within", "p99 late"];
@@ -235,6 +235,7 @@ fn slices(out: &mut String, report: &Report) {
     if !phases.is_empty() {
         line(out, "### Phases");
         table(out, &figures_of("Phase"), "lrrrrrr", &phases);
+        list(out, disturbed::delivery_note(report).into_iter());
     }
 }
 

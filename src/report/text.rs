@@ -186,7 +186,7 @@ impl<W: Write> Screen<'_, W> {
             return Ok(());
         }
         self.blank()?;
-        self.table(&disturbed::FAULT_HEADER, &disturbed::fault_rows(report))?;
+        self.table(&disturbed::FAULT_HEADER, &disturbed::fault_rows(report, disturbed::FAULT_NAME))?;
         disturbed::fault_notes(report).iter().try_for_each(|note| self.paragraph("  ", note))?;
         let reconnects = coming_back::rows(report);
         if !reconnects.is_empty() {
@@ -194,7 +194,8 @@ impl<W: Write> Screen<'_, W> {
             coming_back::notes(report).iter().try_for_each(|note| self.paragraph("  ", note))?;
         }
         self.table(&disturbed::CLIENT_HEADER, &disturbed::client_rows(report))?;
-        self.table(&disturbed::PHASE_HEADER, &disturbed::phase_rows(report))
+        self.table(&disturbed::PHASE_HEADER, &disturbed::phase_rows(report))?;
+        disturbed::delivery_note(report).map_or(Ok(()), |note| self.paragraph("  ", note))
     }
 
     /// A few deliveries to follow through the logs of the server.
