@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::build::victims_of;
 use super::delays::{longest, mean, width};
 use super::full::{FullFault, MOST_BUFFER};
-use crate::inject::Schedule;
+use crate::inject::{Act, Schedule};
 use crate::scenarios::full::Full;
 use crate::scenarios::plan::{
     Aim, Crew, Delay, DropPoint, Fault, FaultKind, Pace, Part, Plan, PublisherGroup,
@@ -26,6 +26,7 @@ pub(crate) fn check(full: &Full, plan: &Plan, findings: &mut Vec<Finding>) {
     for (index, (written, fault)) in full.faults.iter().zip(&plan.faults).enumerate() {
         findings.extend(too_few(&schedule, index, written));
         findings.extend(not_published(plan, written));
+        findings.extend(no_web_socket(plan, &schedule, index, written));
         if let FaultKind::LinkDelay(link) = &fault.kind {
             for crew in hit(plan, &schedule, index) {
                 for (delay, up) in [(link.up, true), (link.down, false)] {
@@ -37,6 +38,7 @@ pub(crate) fn check(full: &Full, plan: &Plan, findings: &mut Vec<Finding>) {
             }
         }
     }
+    findings.extend(overlaps(full, plan, &schedule));
     for (index, group) in full.subscribers.iter().enumerate() {
         let Some(breaker) = &group.breaker else { continue };
         if let Some(name) = never_opens(plan, &schedule, Crew::Subscribers(index)) {
@@ -68,6 +70,89 @@ fn not_published(plan: &Plan, fault: &FullFault) -> Option<Finding> {
     let (_, span) = fault.points.iter().find(|(point, _)| *point == DropPoint::PublishSent)?;
     let message = "this target is published to by HTTP: no WebSocket is ever at `publish-sent`";
     Some(Finding::error(span.clone(), message))
+}
+
+/// Over HTTP a publisher has a connection for each request, or for some: there is none to be ended or partitioned.
+fn no_web_socket(plan: &Plan, schedule: &Schedule, index: usize, fault: &FullFault) -> Option<Finding> {
+    let Publish::Http { .. } = plan.target.publish else { return None };
+    let kind = &plan.faults[index].kind;
+    let needs_one =
+        matches!(kind, FaultKind::Terminate(_) | FaultKind::Partition { .. } | FaultKind::HandshakeAbort(_));
+    let crew = hit(plan, schedule, index).into_iter().find(|crew| matches!(crew, Crew::Publishers(_)))?;
+    let message = format!(
+        "this target is published to by HTTP: `{}` cannot be hit by `{}`",
+        plan.crew(crew).0,
+        kind.name()
+    );
+    needs_one.then(|| {
+        let note = "allowed there: think-time, link-delay, hold, stall";
+        Finding::error(fault.kind_span.clone(), message).note(note)
+    })
+}
+
+/// What two faults would do with the same thing of a client at once: only one of them could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Thinking,
+    Up,
+    Down,
+    Bytes,
+    Attempts,
+}
+
+impl Hold {
+    fn of(kind: &FaultKind) -> Vec<Self> {
+        match kind {
+            FaultKind::ThinkTime(_) => vec![Self::Thinking],
+            FaultKind::LinkDelay(link) => {
+                let up = link.up.map(|_| Self::Up);
+                up.into_iter().chain(link.down.map(|_| Self::Down)).collect()
+            }
+            FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. } => vec![Self::Bytes],
+            FaultKind::HandshakeAbort(_) => vec![Self::Attempts],
+            FaultKind::Terminate(_) => Vec::new(),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Thinking => "have it think",
+            Self::Up => "delay what it sends",
+            Self::Down => "delay what it gets",
+            Self::Bytes => "keep its bytes from travelling",
+            Self::Attempts => "end its attempts to connect",
+        }
+    }
+}
+
+/// Pairs of faults that would do the same to one connection at the same time; each once, at the later in the file.
+fn overlaps(full: &Full, plan: &Plan, schedule: &Schedule) -> Vec<Finding> {
+    let mut pairs: HashSet<(usize, usize)> = HashSet::new();
+    let mut findings = Vec::new();
+    let same = |one: &Act, other: &Act| {
+        let ends = |act: &Act| act.length.map(|length| act.after + length);
+        one.part == other.part
+            && ends(one).is_none_or(|end| other.after < end)
+            && ends(other).is_none_or(|end| one.after < end)
+    };
+    for acts in schedule.acts().chunk_by(|one, other| one.connection == other.connection) {
+        for (place, one) in acts.iter().enumerate() {
+            for other in acts[..place].iter().filter(|other| other.fault != one.fault && same(one, other)) {
+                let pair = (one.fault.min(other.fault), one.fault.max(other.fault));
+                let theirs = Hold::of(&plan.faults[pair.0].kind);
+                let both = Hold::of(&plan.faults[pair.1].kind).into_iter().find(|hold| theirs.contains(hold));
+                let Some(hold) = both.filter(|_| pairs.insert(pair)) else { continue };
+                let (first, second) = (&plan.faults[pair.0].name, &plan.faults[pair.1].name);
+                let message = format!(
+                    "`{second}` and `{first}` both {} at the same time, and only one of them could",
+                    hold.word()
+                );
+                let note = "aim them at different clients, or let one end before the other begins";
+                findings.push(Finding::error(full.faults[pair.1].kind_span.clone(), message).note(note));
+            }
+        }
+    }
+    findings
 }
 
 /// The groups a fault hits.

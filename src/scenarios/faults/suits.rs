@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::aims::{Hits, name_of};
 use super::full::{FullFault, SETUP};
 use crate::scenarios::full::{Full, FullSubscribers};
-use crate::scenarios::plan::{Crew, DropPoint, FaultKind, How, Reconnect, Terminate};
+use crate::scenarios::plan::{Crew, DropPoint, FaultKind, How, Reconnect, Stagger, Terminate};
 use crate::scenarios::problem::Finding;
 
 /// The kind of a fault, against whom it hits and where.
@@ -15,6 +15,8 @@ pub(crate) fn check(full: &Full, fault: &FullFault, hits: &Hits, findings: &mut 
         Some(FaultKind::HandshakeAbort(_)) => findings.extend(nobody_connects(full, fault, hits)),
         _ => {}
     }
+    findings.extend(nobody_publishes(full, fault, hits));
+    findings.extend(nobody_is_there(fault));
 }
 
 /// The points of connections' lives that they are to be ended at.
@@ -42,6 +44,36 @@ fn points(full: &Full, fault: &FullFault, end: &Terminate, hits: &Hits, findings
             findings.push(error(message).note(note));
         }
     }
+}
+
+/// Publishers connect once, before everybody else: who is kept from it publishes nothing in the whole run.
+fn nobody_publishes(full: &Full, fault: &FullFault, hits: &Hits) -> Option<Finding> {
+    let ends_attempts = match fault.kind.as_ref()? {
+        FaultKind::HandshakeAbort(_) => true,
+        FaultKind::Terminate(end) => !end.at.is_empty(),
+        _ => false,
+    };
+    if !fault.in_setup() || !ends_attempts {
+        return None;
+    }
+    let crew = hits.iter().map(|(crew, _)| *crew).find(|crew| matches!(crew, Crew::Publishers(_)))?;
+    let message =
+        format!("`{}` publishes: kept from connecting in `{SETUP}` it never would", name_of(full, crew));
+    Some(Finding::error(fault.kind_span.clone(), message).note("name phases instead"))
+}
+
+/// What is done to connections at the begin of set-up is done to none.
+fn nobody_is_there(fault: &FullFault) -> Option<Finding> {
+    let needs_one = match fault.kind.as_ref()? {
+        FaultKind::Terminate(end) => end.at.is_empty(),
+        FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. } => true,
+        _ => false,
+    };
+    let at_once = fault.start.value.is_zero() && fault.stagger.value == Stagger::Together;
+    (needs_one && at_once && fault.in_setup()).then(|| {
+        let message = format!("nobody is connected yet at the begin of `{SETUP}`");
+        Finding::error(fault.kind_span.clone(), message).note("write start = \"1s\", or name phases")
+    })
 }
 
 /// Attempts to connect can be ended only where there are any.

@@ -25,6 +25,7 @@ pub(crate) fn check(
     let acting: Vec<&FullPhase> = full.phases_named(fault.phases.as_ref()).collect();
     findings.extend(acting.iter().filter_map(|phase| too_long(fault, phase)));
     findings.extend(without_end(fault));
+    findings.extend(never_published(full, fault, hits, &acting));
     if let Some(FaultKind::Terminate(_)) = &fault.kind {
         let setup = fault.in_setup().then_some(SETUP);
         let parts: Vec<&str> =
@@ -96,6 +97,28 @@ fn without_end(fault: &FullFault) -> Option<Finding> {
     let keeps = matches!(kind, FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. });
     let message = format!("`{}` in `setup` needs a `for`: set-up would wait for its end", kind.name());
     keeps.then(|| Finding::error(fault.kind_span.clone(), message).note("write for = \"2s\""))
+}
+
+/// A phase that ends with its events does not end while those who publish them are silent until it does.
+fn never_published(full: &Full, fault: &FullFault, hits: &Hits, acting: &[&FullPhase]) -> Option<Finding> {
+    let kind = fault.kind.as_ref().filter(|_| fault.length.is_none())?;
+    let silences = matches!(kind, FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. });
+    let publishes = |phase: &FullPhase, crew: &Crew| match crew {
+        Crew::Publishers(index) => full.phases_of(&full.publishers[*index]).any(|p| p.name == phase.name),
+        Crew::Subscribers(_) => false,
+    };
+    let open_ended = |phase: &&&FullPhase| phase.length.is_none();
+    let stuck = |phase: &&FullPhase| hits.iter().any(|(crew, _)| publishes(phase, crew));
+    let phase = acting.iter().filter(open_ended).find(|phase| stuck(phase)).filter(|_| silences)?;
+    let message = format!(
+        "`{}` until the end of `{}`, which ends with the events of those whom it silences",
+        kind.name(),
+        phase.name
+    );
+    Some(
+        Finding::error(fault.kind_span.clone(), message)
+            .note("write for = \"2s\", or give the phase a `for`"),
+    )
 }
 
 /// Whoever is cut and stays away is not there to be cut again.
