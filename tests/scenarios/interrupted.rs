@@ -54,8 +54,11 @@ fn a_partition_is_healed_that_clients_gave_up_on() {
     let report = interrupted(&server, "cascading-failures", &more, "failure", Duration::from_millis(3_000));
     assert_eq!(of_fault(&report, "silent", "ended"), of_fault(&report, "silent", "applied"));
     assert_eq!(of_fault(&report, "silent", "applied"), 20);
+    // All that was held is let go first, so that everybody comes back, and then leaves in order.
+    assert_eq!(report["groups"]["victims"]["connections"]["recovered"], 40);
     let closings = server.closings();
-    assert_eq!(closings["ready"]["close-1000"], 40 + 5, "bystanders, publishers and the prober: {closings}");
+    assert_eq!(closings["ready"]["close-1000"], 80 + 5, "with publishers and the prober: {closings}");
+    assert_eq!(closings["asking"]["reset"], report["reconnects"]["aborted_by_plan"], "{closings}");
 }
 
 #[test]
