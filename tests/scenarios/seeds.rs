@@ -1,7 +1,9 @@
 //! A seed decides who is hit, and nothing about how many.
 
+use serde_json::Value;
+
 use crate::common::binary::Stressctl;
-use crate::scene::{FIVE, reduced};
+use crate::scene::{FIVE, Server, reduced};
 
 /// What `plan` prints of a scenario with this seed.
 fn planned(scenario: &str, seed: &str) -> String {
@@ -43,4 +45,32 @@ fn the_same_seed_is_the_same_plan_and_another_hits_others() {
         let differing = mine.iter().zip(&theirs).filter(|(mine, theirs)| mine != theirs).count();
         assert_eq!(differing, if all_are_hit { 0 } else { mine.len() }, "{scenario}");
     }
+}
+
+/// Whom a herd really cut: how many on each channel, as told by a server that goes on counting the subscriptions of
+/// connections that were reset.
+fn cut(seed: &str) -> Value {
+    let server = Server::with("stale-count");
+    server.run("thundering-herd", &["--seed", seed]).exits(1);
+    assert_eq!(server.ended("ready", "reset"), 20);
+    assert_eq!(server.planted(), 20);
+    server.told("/defects")[0]["channels"].clone()
+}
+
+#[test]
+fn the_server_sees_the_same_clients_cut_with_the_same_seed() {
+    let [first, again, other] = ["1", "1", "2"].map(cut);
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+}
+
+#[test]
+fn a_run_has_the_hash_of_its_plan() {
+    let server = Server::honest();
+    let scenario = "thundering-herd";
+    let report = server.run(scenario, &[]).holds(&[scenario]).report(scenario);
+    let args: Vec<&str> =
+        ["plan", scenario, "--target", "here"].into_iter().chain(reduced(scenario)).collect();
+    let plan = Stressctl::new(&args).scenarios(&server.target(&server.url())).finish().exits(0).stdout;
+    assert_eq!(behind(&plan, "plan hash "), [report["scenario"]["plan_hash"].as_str().expect("a hash")]);
 }
