@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::report::model::Judgement;
 use crate::scenarios::catalogue::{Catalogue, Options};
-use crate::scenarios::plan::{Delay, FaultKind};
+use crate::scenarios::plan::{Delay, FaultKind, LinkDelay};
 use crate::server::{ServeOptions, Server};
 
 /// The reference server in this process, for as long as the test.
@@ -104,6 +104,14 @@ fn without_beginning(plan: &mut Plan) {
     }
 }
 
+/// Every fault reports that it acted, and none did more than to look at the bytes.
+fn without_effect(plan: &mut Plan) {
+    let none = Some(Delay::Fixed(Duration::ZERO));
+    for fault in &mut plan.faults {
+        fault.kind = FaultKind::LinkDelay(LinkDelay { up: none, down: none, buffer: 1 << 20 });
+    }
+}
+
 /// Nothing failed; what a busy machine leaves in doubt aside.
 fn held(report: &Report) {
     assert!(matches!(report.verdict, Verdict::Pass | Verdict::Inconclusive), "{:?}", report.why);
@@ -137,24 +145,60 @@ fn jitter_fails_when_no_link_is_late() {
     }
 }
 
+/// The three that end connections, short: name, scale, changes.
+fn short() -> [(&'static str, f64, Vec<&'static str>); 3] {
+    let drops = [
+        "phases.before.for=500ms",
+        "phases.drops.for=2s",
+        "phases.after.for=500ms",
+        "faults.drop.stagger.poisson=1s",
+    ];
+    let cascade = [
+        "phases.before.for=500ms",
+        "phases.failure.for=2s",
+        "phases.recovery.for=500ms",
+        "faults.silent.for=1s",
+        "faults.unreachable.for=1s",
+    ];
+    let herd = ["phases.before.for=500ms", "phases.herd.for=1s", "publishers.feed.rate=600/s"];
+    [
+        ("random-drops", 0.1, drops.to_vec()),
+        ("cascading-failures", 0.01, cascade.to_vec()),
+        ("thundering-herd", 0.01, herd.to_vec()),
+    ]
+}
+
+/// It does not pass, and these are among the conditions that say why.
+fn is_hollow(report: &Report, unreached: &[&str]) {
+    let name = &report.scenario.name;
+    assert_ne!(report.verdict, Verdict::Pass, "{name}");
+    for id in unreached {
+        assert_eq!(verdict_of(&report.reached, id), Verdict::Fail, "{name}: {id}");
+    }
+}
+
 #[test]
 fn no_scenario_passes_whose_faults_never_begin() {
-    let drops = ["phases.before.for=500ms", "phases.drops.for=2s", "phases.after.for=500ms"];
-    let drops = [drops.as_slice(), &["faults.drop.stagger.poisson=1s"]].concat();
-    let cascade = ["phases.before.for=500ms", "phases.failure.for=2s", "phases.recovery.for=500ms"];
-    let cascade = [cascade.as_slice(), &["faults.silent.for=1s", "faults.unreachable.for=1s"]].concat();
-    let herd = ["phases.before.for=500ms", "phases.herd.for=1s", "publishers.feed.rate=600/s"];
-    for (name, scale, sets, unreached) in [
-        ("random-drops", 0.1, drops.as_slice(), ["every-moment"].as_slice()),
-        ("cascading-failures", 0.01, &cascade, &["all-cut", "all-silent", "published-while-away"]),
-        ("thundering-herd", 0.01, &herd, &["all-cut", "published-while-away"]),
-        ("latency-1000ms", 0.1, &[], &["all-think"]),
-        ("jitter-50-500ms", 0.1, &[], &["all-late", "all-held-up"]),
-    ] {
-        let hollow = report(name, scale, sets, without_beginning);
-        assert_ne!(hollow.verdict, Verdict::Pass, "{name}");
-        for id in unreached {
-            assert_ne!(verdict_of(&hollow.reached, id), Verdict::Pass, "{name}: {id}");
-        }
+    let unreached: [&[&str]; 3] = [
+        &["every-moment"],
+        &["all-cut", "all-silent", "published-while-away"],
+        &["all-cut", "published-while-away"],
+    ];
+    for ((name, scale, sets), unreached) in short().into_iter().zip(unreached) {
+        is_hollow(&report(name, scale, &sets, without_beginning), unreached);
+    }
+    is_hollow(&report("latency-1000ms", 0.1, &[], without_beginning), &["all-think"]);
+    is_hollow(&report("jitter-50-500ms", 0.1, &[], without_beginning), &["all-late", "all-held-up"]);
+}
+
+/// That everybody was hit is not enough: something must have been seen of it.
+#[test]
+fn no_scenario_passes_whose_faults_do_nothing() {
+    let unreached: [&[&str]; 3] =
+        [&["every-moment"], &["breaker-opened", "published-while-away"], &["published-while-away"]];
+    for ((name, scale, sets), unreached) in short().into_iter().zip(unreached) {
+        let hollow = report(name, scale, &sets, without_effect);
+        assert!(hollow.faults.values().all(|fault| fault.applied == fault.planned), "{name}");
+        is_hollow(&hollow, unreached);
     }
 }

@@ -10,31 +10,43 @@ use crate::scene::{Server, of_fault, those};
 /// Longer than any run may take to end once it is told to.
 const END: Duration = Duration::from_secs(16);
 
-/// Interrupts it so long after it began with `phase`; the report, which must say so.
-fn interrupted(server: &Server, scenario: &str, more: &[&str], phase: &str, after: Duration) -> Value {
+/// Interrupts it so long after it began with `phase`. It ends in time and leaves nobody behind, and its report says that
+/// it was interrupted.
+fn interrupted(
+    server: &Server,
+    scenario: &str,
+    more: &[&str],
+    (phase, after): (&str, Duration),
+    code: i32,
+) -> Value {
     let mut run = server.command(scenario, more).start();
     let stage = format!("phase {phase}");
     run.wait_until(&stage, |run| run.stderr().contains(&stage));
     std::thread::sleep(after);
     let asked = stressctl::clock::now();
     run.signal(Signal::INT);
-    let finished = run.finish();
+    let finished = run.finish().exits(code);
     let took = asked.elapsed();
     assert!(took < END, "{took:?}");
     let report = finished.report(scenario);
     assert_eq!(report["run"]["interrupted"], true);
     assert_eq!(report["run"]["stop_reason"], "interrupted");
-    // What was cut short cannot pass; nor has anything failed.
-    assert_eq!(those(&report, "expectations", "fail"), Vec::<String>::new(), "{}", report["why"]);
-    finished.exits(3);
     server.is_left_alone();
+    report
+}
+
+/// The same where nothing had failed, so that nothing has.
+fn undecided(server: &Server, scenario: &str, more: &[&str], when: (&str, u64)) -> Value {
+    let when = (when.0, Duration::from_millis(when.1));
+    let report = interrupted(server, scenario, more, when, 3);
+    assert_eq!(those(&report, "expectations", "fail"), Vec::<String>::new(), "{}", report["why"]);
     report
 }
 
 #[test]
 fn a_partition_is_healed() {
     let server = Server::honest();
-    let report = interrupted(&server, "cascading-failures", &[], "failure", Duration::from_millis(500));
+    let report = undecided(&server, "cascading-failures", &[], ("failure", 500));
     assert_eq!(of_fault(&report, "silent", "applied"), 20);
     assert_eq!(of_fault(&report, "silent", "ended"), 20);
     assert_eq!(of_fault(&report, "cut", "applied"), 20);
@@ -45,13 +57,24 @@ fn a_partition_is_healed() {
     assert_eq!(closings["ready"]["reset"], 20, "{closings}");
 }
 
+/// What had failed by then has failed.
+#[test]
+fn a_loss_is_a_loss_though_the_run_was_interrupted() {
+    let server = Server::with("drop=every=20");
+    let when = ("failure", Duration::from_millis(500));
+    let report = interrupted(&server, "cascading-failures", &[], when, 1);
+    let failed = those(&report, "expectations", "fail");
+    assert!(failed.contains(&"others-lose-nothing".to_owned()), "{failed:?}");
+    assert_eq!(of_fault(&report, "silent", "ended"), of_fault(&report, "silent", "applied"));
+}
+
 /// After those who were silent have given up, their sockets are parked.
 #[test]
 fn a_partition_is_healed_that_clients_gave_up_on() {
     let server = Server::honest();
     let more = ["--set", "faults.silent.for=30s", "--set", "faults.unreachable.for=30s"];
     let more = [more.as_slice(), &["--set", "phases.failure.for=40s"]].concat();
-    let report = interrupted(&server, "cascading-failures", &more, "failure", Duration::from_millis(3_000));
+    let report = undecided(&server, "cascading-failures", &more, ("failure", 3_000));
     assert_eq!(of_fault(&report, "silent", "ended"), of_fault(&report, "silent", "applied"));
     assert_eq!(of_fault(&report, "silent", "applied"), 20);
     // All that was held is let go first, so that everybody comes back, and then leaves in order.
@@ -64,7 +87,7 @@ fn a_partition_is_healed_that_clients_gave_up_on() {
 #[test]
 fn links_that_are_late_are_let_go() {
     let server = Server::honest();
-    let report = interrupted(&server, "jitter-50-500ms", &[], "jitter", Duration::from_millis(1_500));
+    let report = undecided(&server, "jitter-50-500ms", &[], ("jitter", 1_500));
     for (fault, connections) in [("publish", 100), ("receive", 1_000)] {
         assert_eq!(of_fault(&report, fault, "applied"), connections, "{fault}");
         assert_eq!(of_fault(&report, fault, "ended"), connections, "{fault}");
@@ -77,7 +100,7 @@ fn links_that_are_late_are_let_go() {
 fn who_thinks_is_not_waited_for() {
     let server = Server::honest();
     let more = ["--set", "faults.think.think-time=1m", "--set", "faults.think.phase=delayed"];
-    let report = interrupted(&server, "latency-1000ms", &more, "delayed", Duration::from_millis(700));
+    let report = undecided(&server, "latency-1000ms", &more, ("delayed", 700));
     assert_eq!(report["ledger"]["lost"], 0);
     assert_eq!(server.ended("ready", "close-1000"), 201);
     // All of them were on the point of publishing.
