@@ -317,6 +317,66 @@ mod tests {
         }
     }
 
+    /// Ten events of which the first two arrive, all of them acknowledged long before a cut, and held from some time on.
+    fn cut_after(held: impl Fn(&mut ShardLedger, u64)) -> Vec<(Class, u64)> {
+        let (mut ledger, _) = ledger(&[], 1_000);
+        // The first ten of the fixture are over with.
+        let roster = Arc::clone(&ledger.config.roster);
+        let remember_all = |until: u64| {
+            (0..until).for_each(|seq| roster.settle(StreamId(1), seq));
+            roster.remember();
+            roster.remember();
+        };
+        remember_all(10);
+        held(&mut ledger, 0);
+        (0..10).for_each(|_| _ = roster.publish(StreamId(1)));
+        remember_all(20);
+        held(&mut ledger, 1);
+        ledger.end(0, End::Cut);
+        classes(&ledger.close(&Ordered(true)))
+    }
+
+    #[test]
+    fn a_hold_excuses_from_its_begin_and_a_cut_only_what_was_on_its_way() {
+        let unknown = (Class::UnknownPublish, 1);
+        assert_eq!(cut_after(|_, _| ()), [unknown, (Class::Indeterminate, 19)]);
+        let held = cut_after(|ledger, when| {
+            if when == 0 {
+                ledger.hold(0);
+            }
+        });
+        assert_eq!(held, [unknown, (Class::Suppressed, 10), (Class::Indeterminate, 9)]);
+        let let_go = cut_after(|ledger, when| {
+            if when == 0 {
+                ledger.hold(0);
+            } else {
+                ledger.let_go(0);
+            }
+        });
+        assert_eq!(let_go, [unknown, (Class::Indeterminate, 19)], "it had its time to arrive");
+        let twice = cut_after(|ledger, _| ledger.hold(0));
+        assert_eq!(twice, held, "the first hold counts");
+    }
+
+    #[test]
+    fn a_hold_does_not_pass_to_the_next_life() {
+        let (mut ledger, _) = ledger(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 1_000);
+        ledger.hold(0);
+        ledger.end(0, End::Died);
+        let roster = Arc::clone(&ledger.config.roster);
+        ledger.subscribed(0);
+        ledger.confirm(0);
+        (0..5).for_each(|_| _ = roster.publish(StreamId(1)));
+        (0..15).for_each(|seq| roster.settle(StreamId(1), seq));
+        roster.remember();
+        roster.remember();
+        ledger.end(0, End::Cut);
+        assert_eq!(
+            classes(&ledger.close(&Ordered(true))),
+            [(Class::Delivered, 10), (Class::Indeterminate, 5)]
+        );
+    }
+
     #[test]
     fn unsubscribing_after_the_quiet_period_excuses_nothing() {
         let (mut ledger, _) = ledger(&ARRIVE, 1_000);

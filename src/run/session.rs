@@ -347,3 +347,7 @@ impl From<&Report> for crate::verdict::Outcome {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "hollow_tests.rs"]
+mod hollow_tests;

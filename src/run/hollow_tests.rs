@@ -1,0 +1,204 @@
+//! A scenario must not pass without its fault: runs in which the faults were switched off behind the plan's back.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::report::model::Judgement;
+use crate::scenarios::catalogue::{Catalogue, Options};
+use crate::scenarios::plan::{Delay, FaultKind, LinkDelay};
+use crate::server::{ServeOptions, Server};
+
+/// The reference server in this process, for as long as the test.
+struct Beside {
+    url: http::Uri,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Beside {
+    fn start() -> Self {
+        let stop = CancellationToken::new();
+        let (stopped, (tell, told)) = (stop.clone(), std::sync::mpsc::sync_channel(1));
+        let thread = thread::spawn(move || {
+            one_thread().block_on(async {
+                let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                let options = ServeOptions { listen, ..ServeOptions::default() };
+                let server = Server::bind(&options).await.expect("a free port");
+                tell.send(server.local_addr()).expect("the test waits for it");
+                server.run(stopped.cancelled()).await;
+            });
+        });
+        let address = told.recv().expect("it says where it listens");
+        let url = format!("ws://{address}/graphql").parse().expect("a url");
+        Self { url, stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take() {
+            // A panic of it has been printed; a second one here would only hide the test's own.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn one_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+/// The report of a scenario of the catalogue, reduced, whose predictions are those of its plan, and whose faults are
+/// what `switch` makes of them.
+fn report(name: &str, scale: f64, sets: &[&str], switch: impl FnOnce(&mut Plan)) -> Report {
+    let catalogue = Catalogue::from_text(None).expect("it is built in");
+    let waits = ["timeouts.quiet=500ms", "timeouts.cool-down=200ms"];
+    let set = sets.iter().chain(&waits).map(|set| (*set).to_owned()).collect();
+    let options = Options { scale, set, ..Options::default() };
+    let plan = catalogue.plan(&[name], &options).expect("a good plan").plans.remove(0);
+    let mut switched = plan.clone();
+    switch(&mut switched);
+    let server = Beside::start();
+    let (stop, settings) = (Stop::new(), Settings::default());
+    let session = |plan: Plan| {
+        let (plan, machine) = fitting(Arc::new(plan)).expect("a machine that is large enough");
+        Session { plan, settings: &settings, stop: &stop, machine, url: server.url.clone() }
+    };
+    let head = session(plan).head(rfc3339(clock::wall()));
+    let session = session(switched);
+    one_thread().block_on(async {
+        let (paths, scraper) = session.prepare().await.expect("a server that can be reached");
+        let monitor = Monitor::new(std::process::id(), None).expect("a system that shows its processes");
+        let mut progress = Progress::plain(Box::new(std::io::sink()), Progress::EVERY);
+        let mut watch = Watch::new(&session.plan, RunClock::start(), stop.clone(), monitor, &mut progress);
+        session.rounds(&head, &paths, scraper.as_ref(), &mut watch).await.expect("a run")
+    })
+}
+
+fn verdict_of(list: &[Judgement], id: &str) -> Verdict {
+    list.iter().find(|one| one.id == id).unwrap_or_else(|| panic!("no {id}")).verdict
+}
+
+/// All links are as fast as they are, and everybody publishes without a thought.
+fn without_delays(plan: &mut Plan) {
+    for fault in &mut plan.faults {
+        match &mut fault.kind {
+            FaultKind::ThinkTime(delay) => *delay = Delay::Fixed(Duration::ZERO),
+            FaultKind::LinkDelay(delay) => {
+                let none = |delay: Option<Delay>| delay.map(|_| Delay::Fixed(Duration::ZERO));
+                (delay.up, delay.down) = (none(delay.up), none(delay.down));
+            }
+            _ => panic!("{} is no delay", fault.name),
+        }
+    }
+}
+
+/// Everything goes on as if it were to happen, and it never begins.
+fn without_beginning(plan: &mut Plan) {
+    for fault in &mut plan.faults {
+        fault.start = Duration::from_secs(3_600);
+    }
+}
+
+/// Every fault reports that it acted, and none did more than to look at the bytes.
+fn without_effect(plan: &mut Plan) {
+    let none = Some(Delay::Fixed(Duration::ZERO));
+    for fault in &mut plan.faults {
+        fault.kind = FaultKind::LinkDelay(LinkDelay { up: none, down: none, buffer: 1 << 20 });
+    }
+}
+
+/// Nothing failed; what a busy machine leaves in doubt aside.
+fn held(report: &Report) {
+    assert!(matches!(report.verdict, Verdict::Pass | Verdict::Inconclusive), "{:?}", report.why);
+    let limited =
+        |why: &String| why.contains("the generator was limited") || why.contains("our own processing");
+    assert!(report.why.iter().all(limited), "{:?}", report.why);
+}
+
+#[test]
+fn latency_fails_when_nobody_thinks() {
+    let run = |switch: fn(&mut Plan)| report("latency-1000ms", 0.1, &[], switch);
+    held(&run(|_| {}));
+    let hollow = run(without_delays);
+    assert_eq!(hollow.verdict, Verdict::Fail, "{:?}", hollow.why);
+    assert_eq!(verdict_of(&hollow.expectations, "in-proportion"), Verdict::Fail);
+    // It says itself that it did everything.
+    assert_eq!(verdict_of(&hollow.reached, "all-think"), Verdict::Pass);
+}
+
+#[test]
+fn jitter_fails_when_no_link_is_late() {
+    let run = |switch: fn(&mut Plan)| report("jitter-50-500ms", 0.1, &[], switch);
+    held(&run(|_| {}));
+    let hollow = run(without_delays);
+    assert_eq!(hollow.verdict, Verdict::Fail, "{:?}", hollow.why);
+    for id in ["varies-as-injected", "centred-as-injected"] {
+        assert_eq!(verdict_of(&hollow.expectations, id), Verdict::Fail, "{id}");
+    }
+    for id in ["all-late", "all-held-up"] {
+        assert_eq!(verdict_of(&hollow.reached, id), Verdict::Pass, "{id}");
+    }
+}
+
+/// The three that end connections, short: name, scale, changes.
+fn short() -> [(&'static str, f64, Vec<&'static str>); 3] {
+    let drops = [
+        "phases.before.for=500ms",
+        "phases.drops.for=2s",
+        "phases.after.for=500ms",
+        "faults.drop.stagger.poisson=1s",
+    ];
+    let cascade = [
+        "phases.before.for=500ms",
+        "phases.failure.for=2s",
+        "phases.recovery.for=500ms",
+        "faults.silent.for=1s",
+        "faults.unreachable.for=1s",
+    ];
+    let herd = ["phases.before.for=500ms", "phases.herd.for=1s", "publishers.feed.rate=600/s"];
+    [
+        ("random-drops", 0.1, drops.to_vec()),
+        ("cascading-failures", 0.01, cascade.to_vec()),
+        ("thundering-herd", 0.01, herd.to_vec()),
+    ]
+}
+
+/// It does not pass, and these are among the conditions that say why.
+fn is_hollow(report: &Report, unreached: &[&str]) {
+    let name = &report.scenario.name;
+    assert_ne!(report.verdict, Verdict::Pass, "{name}");
+    for id in unreached {
+        assert_eq!(verdict_of(&report.reached, id), Verdict::Fail, "{name}: {id}");
+    }
+}
+
+#[test]
+fn no_scenario_passes_whose_faults_never_begin() {
+    let unreached: [&[&str]; 3] = [
+        &["every-moment"],
+        &["all-cut", "all-silent", "published-while-away"],
+        &["all-cut", "published-while-away"],
+    ];
+    for ((name, scale, sets), unreached) in short().into_iter().zip(unreached) {
+        is_hollow(&report(name, scale, &sets, without_beginning), unreached);
+    }
+    is_hollow(&report("latency-1000ms", 0.1, &[], without_beginning), &["all-think"]);
+    is_hollow(&report("jitter-50-500ms", 0.1, &[], without_beginning), &["all-late", "all-held-up"]);
+}
+
+/// That everybody was hit is not enough: something must have been seen of it.
+#[test]
+fn no_scenario_passes_whose_faults_do_nothing() {
+    let unreached: [&[&str]; 3] =
+        [&["every-moment"], &["breaker-opened", "published-while-away"], &["published-while-away"]];
+    for ((name, scale, sets), unreached) in short().into_iter().zip(unreached) {
+        let hollow = report(name, scale, &sets, without_effect);
+        assert!(hollow.faults.values().all(|fault| fault.applied == fault.planned), "{name}");
+        is_hollow(&hollow, unreached);
+    }
+}

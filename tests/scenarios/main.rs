@@ -1,0 +1,11 @@
+//! The scenarios that break things on purpose, reduced: that they hold against an honest server, as that server saw
+//! it too, and fail against the defect that each exists to find.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod honest;
+mod interrupted;
+mod planted;
+mod scene;
+mod secured;
+mod seeds;
