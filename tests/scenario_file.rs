@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use stressctl::scenarios::catalogue::{BUILT_IN, Catalogue, Options};
 use stressctl::scenarios::problem::{Problem, Problems};
 
+#[path = "scenario_file/clashes.rs"]
+mod clashes;
 #[path = "scenario_file/faults.rs"]
 mod faults;
 

@@ -242,7 +242,7 @@ fn publishing(full: &Full, group: &FullPublishers, findings: &mut Vec<Finding>) 
     }
 }
 
-/// Every phase must end: at its `for`, or when all its publishers have sent their `events`.
+/// Every phase must end: at its `for`, or when the `events` of all its publishers are acknowledged.
 fn endings(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
     if full.phases.is_empty() && !cuts.touch("phases") {
         let message = "a scenario has at least one phase; leave `phases` out for a single one";

@@ -23,9 +23,11 @@ impl Plan {
                 (Some(from), Some(length)) => {
                     format!("{} to {} after set-up", show(from), show(from + length))
                 }
-                (Some(from), None) => format!("from {} after set-up until its events are sent", show(from)),
+                (Some(from), None) => {
+                    format!("from {} after set-up until its events are acknowledged", show(from))
+                }
                 (None, Some(length)) => format!("for {}", show(length)),
-                (None, None) => "until its events are sent".to_owned(),
+                (None, None) => "until its events are acknowledged".to_owned(),
             };
             let mut line = format!("{}, {when}", phase.name);
             let known = |metric: &str| {
@@ -229,9 +231,9 @@ terminate = { how = "fin" }
         assert_eq!(
             plan(1).timetable(),
             [
-                "calm, from 0s after set-up until its events are sent: 100 events, 1,100 deliveries owed (750 to bystanders), in each round",
+                "calm, from 0s after set-up until its events are acknowledged: 100 events, 1,100 deliveries owed (750 to bystanders), in each round",
                 "storm, for 10s: 100 events, 750 deliveries owed to bystanders, in each round",
-                "end, until its events are sent: 100 events, 750 deliveries owed to bystanders, in each round",
+                "end, until its events are acknowledged: 100 events, 750 deliveries owed to bystanders, in each round",
             ]
         );
     }

@@ -558,7 +558,7 @@ pub enum Pace {
 pub struct Phase {
     /// Its name.
     pub name: String,
-    /// Its length; `None`: until its publishers have sent their events.
+    /// Its length; `None`: until the events of its publishers are acknowledged.
     pub length: Option<Duration>,
 }
 

@@ -10,7 +10,7 @@ use stressctl::scenarios::problem::Problems;
 use super::{check, places};
 
 /// A scenario with a group, two phases, and these lines.
-fn with(lines: &str) -> String {
+pub(super) fn with(lines: &str) -> String {
     format!(
         "[scenarios.mine]\nabout = \"x\"\nchannels = 10\n\
          phases = [{{ name = \"one\", for = \"5s\" }}, {{ name = \"two\", for = \"5s\" }}]\n\
@@ -69,8 +69,8 @@ reached.all = "faults.t1.applied / predicted == 100%"
 
 [scenarios.mine.faults]
 t1 = { on = ["a", "feed"], phase = ["setup", "two"], think-time = "500us" }
-t2 = { on = "a", phase = "setup", think-time = { uniform = ["50ms", "500ms"] } }
-t3 = { on = "a", phase = ["one", "setup"], think-time = { normal = { mean = "100ms", deviation = "20ms" } } }
+t2 = { on = "b", phase = "setup", for = "1s", think-time = { uniform = ["50ms", "500ms"] } }
+t3 = { on = "b", phase = ["one", "setup"], start = "1s", think-time = { normal = { mean = "100ms", deviation = "20ms" } } }
 l1 = { on = "feed", link-delay = { up = "1ms" } }
 l2 = { on = "a", phase = "two", start = "1s", link-delay = { down = { uniform = ["0s", "50ms"] } } }
 l3 = { on = "b", fraction = "50%", phase = "one", for = "2s", stagger = { poisson = "3s" }, link-delay = { up = "10ms", down = { normal = { mean = "10ms", deviation = "1ms" } }, buffer = "64KiB" } }
@@ -80,8 +80,9 @@ h3 = { on = "b", phase = "two", start = "1s", stagger = { linear = "1s" }, stall
 p1 = { on = "a", fraction = "25%", phase = "two", for = "3s", partition = {} }
 p2 = { on = "cut", fraction = "50%", phase = "two", for = "3s", partition = { otherwise = "stall" } }
 c1 = { on = ["cut", "p1"], phase = "two", for = "3s", handshake-abort = "connect" }
-c2 = { on = ["c1", "b"], fraction = "10%", phase = "two", for = "1s", handshake-abort = "upgrade" }
-c3 = { on = "feed", phase = "setup", handshake-abort = "init" }
+c2 = { on = ["c1", "b"], fraction = "10%", phase = "two", start = "3s", for = "1s", handshake-abort = "upgrade" }
+c3 = { on = "feed", phase = "one", handshake-abort = "init" }
+c4 = { on = "b", phase = "setup", for = "1s", handshake-abort = "init" }
 cut = { on = "a", fraction = "25%", phase = "two", terminate = { how = "half-close", at = "receive" } }
 end = { on = "b", fraction = "40%", phase = "two", terminate = { how = "reset", at = ["connect", "init", "subscribe-sent", "publish-sent", "receive", "receive-partial", "unsubscribe-sent"] } }
 own = { on = "feed", fraction = "20%", phase = "one", terminate = { how = "ws-close", code = 1001, at = ["publish-sent", "receive-partial"] } }

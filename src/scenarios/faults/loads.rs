@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::build::victims_of;
 use super::delays::{longest, mean, width};
 use super::full::{FullFault, MOST_BUFFER};
-use crate::inject::{Act, Schedule};
+use super::overlaps;
+use crate::inject::Schedule;
 use crate::scenarios::full::Full;
 use crate::scenarios::plan::{
     Aim, Crew, Delay, DropPoint, Fault, FaultKind, Pace, Part, Plan, PublisherGroup,
@@ -38,7 +39,7 @@ pub(crate) fn check(full: &Full, plan: &Plan, findings: &mut Vec<Finding>) {
             }
         }
     }
-    findings.extend(overlaps(full, plan, &schedule));
+    findings.extend(overlaps::check(full, plan, &schedule));
     for (index, group) in full.subscribers.iter().enumerate() {
         let Some(breaker) = &group.breaker else { continue };
         if let Some(name) = never_opens(plan, &schedule, Crew::Subscribers(index)) {
@@ -88,71 +89,6 @@ fn no_web_socket(plan: &Plan, schedule: &Schedule, index: usize, fault: &FullFau
         let note = "allowed there: think-time, link-delay, hold, stall";
         Finding::error(fault.kind_span.clone(), message).note(note)
     })
-}
-
-/// What two faults would do with the same thing of a client at once: only one of them could.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hold {
-    Thinking,
-    Up,
-    Down,
-    Bytes,
-    Attempts,
-}
-
-impl Hold {
-    fn of(kind: &FaultKind) -> Vec<Self> {
-        match kind {
-            FaultKind::ThinkTime(_) => vec![Self::Thinking],
-            FaultKind::LinkDelay(link) => {
-                let up = link.up.map(|_| Self::Up);
-                up.into_iter().chain(link.down.map(|_| Self::Down)).collect()
-            }
-            FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. } => vec![Self::Bytes],
-            FaultKind::HandshakeAbort(_) => vec![Self::Attempts],
-            FaultKind::Terminate(_) => Vec::new(),
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Self::Thinking => "have it think",
-            Self::Up => "delay what it sends",
-            Self::Down => "delay what it gets",
-            Self::Bytes => "keep its bytes from travelling",
-            Self::Attempts => "end its attempts to connect",
-        }
-    }
-}
-
-/// Pairs of faults that would do the same to one connection at the same time; each once, at the later in the file.
-fn overlaps(full: &Full, plan: &Plan, schedule: &Schedule) -> Vec<Finding> {
-    let mut pairs: HashSet<(usize, usize)> = HashSet::new();
-    let mut findings = Vec::new();
-    let same = |one: &Act, other: &Act| {
-        let ends = |act: &Act| act.length.map(|length| act.after + length);
-        one.part == other.part
-            && ends(one).is_none_or(|end| other.after < end)
-            && ends(other).is_none_or(|end| one.after < end)
-    };
-    for acts in schedule.acts().chunk_by(|one, other| one.connection == other.connection) {
-        for (place, one) in acts.iter().enumerate() {
-            for other in acts[..place].iter().filter(|other| other.fault != one.fault && same(one, other)) {
-                let pair = (one.fault.min(other.fault), one.fault.max(other.fault));
-                let theirs = Hold::of(&plan.faults[pair.0].kind);
-                let both = Hold::of(&plan.faults[pair.1].kind).into_iter().find(|hold| theirs.contains(hold));
-                let Some(hold) = both.filter(|_| pairs.insert(pair)) else { continue };
-                let (first, second) = (&plan.faults[pair.0].name, &plan.faults[pair.1].name);
-                let message = format!(
-                    "`{second}` and `{first}` both {} at the same time, and only one of them could",
-                    hold.word()
-                );
-                let note = "aim them at different clients, or let one end before the other begins";
-                findings.push(Finding::error(full.faults[pair.1].kind_span.clone(), message).note(note));
-            }
-        }
-    }
-    findings
 }
 
 /// The groups a fault hits.

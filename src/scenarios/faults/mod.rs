@@ -10,6 +10,7 @@ pub(crate) mod file;
 pub(crate) mod full;
 mod kinds;
 mod loads;
+mod overlaps;
 pub(crate) mod policies;
 pub(crate) mod resolved;
 mod suits;
