@@ -18,6 +18,9 @@ const TIMED: [&str; 10] = [
     "no-stall",
 ];
 
+/// Who comes back may be harmed by those who come back after it: a matter of microseconds.
+const BY_CHANCE: [&str; 1] = ["only-the-gap-missed"];
+
 /// Runs it and checks that exactly these conditions failed, and that everything happened that had to.
 fn fails(server: &Server, scenario: &str, more: &[&str], because: &[&str]) -> Value {
     let run = server.run(scenario, more);
@@ -29,7 +32,8 @@ fn fails(server: &Server, scenario: &str, more: &[&str], because: &[&str]) -> Va
     if !in_doubt {
         assert_eq!((&report["verdict"], run.code()), (&"fail".into(), Some(1)), "{why}");
         let mut failed = those(&report, "expectations", "fail");
-        failed.retain(|id| because.contains(&id.as_str()) || !TIMED.contains(&id.as_str()));
+        let by_chance = |id: &str| TIMED.contains(&id) || BY_CHANCE.contains(&id);
+        failed.retain(|id| because.contains(&id.as_str()) || !by_chance(id));
         failed.sort_unstable();
         let mut because = because.to_vec();
         because.sort_unstable();
@@ -52,7 +56,7 @@ fn is_limited(why: &Value) -> bool {
 /// Others lose what those who come back cost them.
 fn harmed_by_others(scenario: &str) {
     let server = Server::with("drop-on-reconnect");
-    let because = ["nothing-lost", "others-lose-nothing", "only-the-gap-missed"];
+    let because = ["nothing-lost", "others-lose-nothing"];
     let report = fails(&server, scenario, &[], &because);
     // What it cost those who were back but not confirmed yet was not owed to them.
     let missing = server.told("/defects")[0]["deliveries"].as_u64().expect("a count");
