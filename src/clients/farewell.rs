@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
+use super::aftermath::Rest;
 use super::handshake::Socket;
-use super::injector::Rest;
 use crate::scenarios::plan::How;
 
 /// How long the server may take to end its side.

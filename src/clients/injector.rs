@@ -4,19 +4,14 @@
 //! `inject::stream`. What was not applied, for whatever reason, is found when the shard ends: planned less applied.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::agenda::{self, Agenda, Planned, Step};
-use super::farewell;
 use super::live::Live;
 use super::shard::{Course, Orders, Shard};
 use super::subs::SubState;
-use super::task::pass_on;
-use super::timer;
 use super::weather::{Doom, block};
 use crate::inject::{Act, Control, partition};
 use crate::ledger::End;
@@ -33,9 +28,6 @@ pub(super) struct Parked {
     published: u64,
 }
 
-/// What remains to be done about a connection that was ended.
-pub(super) type Rest = Pin<Box<dyn Future<Output = ()>>>;
-
 /// How the orders of a shard read to the agenda.
 pub(super) fn course(orders: &Orders) -> agenda::Course {
     agenda::Course { phase: orders.phase, healed: orders.healed || orders.course > Course::Run }
@@ -43,38 +35,10 @@ pub(super) fn course(orders: &Orders) -> agenda::Course {
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(shard: Rc<Shard>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<Orders>) {
-    let mut heal = orders.clone();
-    let healing = async {
-        Agenda::follow(&agenda, &shard.plan.board, orders, course, |due_ns, step, planned| {
-            shard.step(due_ns, step, planned);
-        })
-        .await;
-        // It may be through long before: whoever is doomed or closed on one side only is not spared by that.
-        let last = heal.wait_for(|orders| course(orders).healed).await;
-        last.is_ok_and(|orders| orders.hurry)
-    };
-    let mut rests = JoinSet::new();
-    let mut healing = std::pin::pin!(healing);
-    let mut driving = std::pin::pin!(timer::drive(shard.climate.alarm()));
-    let mut healed = false;
-    loop {
-        for rest in shard.rests.take() {
-            rests.spawn_local(rest);
-        }
-        tokio::select! {
-            hurries = &mut healing, if !healed => {
-                healed = true;
-                shard.healed.cancel();
-                shard.climate.forget_dooms();
-                if hurries {
-                    shard.climate.flush();
-                }
-            }
-            () = &mut driving => {}
-            () = shard.new_rest.notified() => {}
-            Some(ended) = rests.join_next() => pass_on(ended),
-        }
-    }
+    let at = (&*shard.plan.board, &shard.climate);
+    let course = |orders: &Orders| (course(orders), orders.hurry);
+    let step = |due_ns, step, planned: &Planned| shard.step(due_ns, step, planned);
+    shard.aftermath.run(&agenda, at, orders, course, step).await;
 }
 
 impl Shard {
@@ -187,10 +151,7 @@ impl Shard {
         if let Some(control) = live.control() {
             self.unblock(&control, &live);
         }
-        if let Some(rest) = farewell::begin(live.into_socket(), how, self.healed.clone()) {
-            self.rests.borrow_mut().push(rest);
-            self.new_rest.notify_one();
-        }
+        self.aftermath.see_off(live.into_socket(), how);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -276,10 +237,7 @@ impl Shard {
         let withheld = self.published_to(live.seat().range()).saturating_sub(published);
         let cohort = usize::from(live.seat().cohort);
         self.state.borrow_mut().cohorts[cohort].withheld += withheld;
-        if let Some(rest) = farewell::begin(live.into_socket(), How::Fin, self.healed.clone()) {
-            self.rests.borrow_mut().push(rest);
-            self.new_rest.notify_one();
-        }
+        self.aftermath.see_off(live.into_socket(), How::Fin);
     }
 
     /// Events published so far to the channels of these subscriptions, for each of them.

@@ -3,6 +3,7 @@
 //! Start with [`fleet`] (who owns what), then [`shard`], `client` (a receiving client through all its connections) and
 //! `live` (one of them), then [`publisher`], `source` and `link` (what is published, when, and how).
 
+mod aftermath;
 mod agenda;
 mod backoff;
 mod barriers;

@@ -13,16 +13,16 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::aftermath::Aftermath;
 use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
-use super::injector::Rest;
 use super::link;
 use super::presence::{Arrival, Presence};
 use super::probes::Probes;
@@ -158,11 +158,7 @@ pub(super) struct Desk {
     /// What connections are to do about their sockets.
     pub errands: RefCell<BTreeMap<usize, Orders>>,
     /// What remains to be done about connections that were ended.
-    pub rests: RefCell<Vec<Rest>>,
-    /// There is more of it.
-    pub new_rest: Notify,
-    /// Cancelled when every fault has been taken back.
-    pub healed: CancellationToken,
+    pub aftermath: Aftermath,
     /// Cancelled when closing is ordered: for connections that have not come so far as to follow orders.
     pub closing: CancellationToken,
 }
@@ -225,9 +221,7 @@ pub fn run(
         kinds,
         first_connection,
         errands: RefCell::default(),
-        rests: RefCell::default(),
-        new_rest: Notify::new(),
-        healed: CancellationToken::new(),
+        aftermath: Aftermath::default(),
         closing: CancellationToken::new(),
     });
     runtime.block_on(local.run_until(drive(Rc::clone(&desk), plan, orders, Arc::clone(snapshot))));

@@ -9,17 +9,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::agenda::{self, Agenda, Planned, Step};
-use super::farewell;
 use super::handshake::{Refusal, Socket};
 use super::link::Lost;
 use super::presence::Presence;
 use super::publisher::{Desk, PublisherSeat};
 use super::source::PublishOrders;
-use super::task::pass_on;
-use super::timer;
 use super::weather::{Doom, block};
 use crate::inject::{FaultTally, Lane, partition};
 use crate::scenarios::plan::{DropPoint, FaultKind, How};
@@ -51,37 +47,10 @@ pub(super) fn course(orders: &PublishOrders) -> agenda::Course {
 
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<PublishOrders>) {
-    let mut heal = orders.clone();
-    let healing = async {
-        Agenda::follow(&agenda, &desk.board, orders, course, |due_ns, step, planned| {
-            desk.step(due_ns, step, planned);
-        })
-        .await;
-        let last = heal.wait_for(|orders| course(orders).healed).await;
-        last.is_ok_and(|orders| orders.hurry)
-    };
-    let mut rests = JoinSet::new();
-    let mut healing = std::pin::pin!(healing);
-    let mut driving = std::pin::pin!(timer::drive(desk.climate.alarm()));
-    let mut healed = false;
-    loop {
-        for rest in desk.rests.take() {
-            rests.spawn_local(rest);
-        }
-        tokio::select! {
-            hurries = &mut healing, if !healed => {
-                healed = true;
-                desk.healed.cancel();
-                desk.climate.forget_dooms();
-                if hurries {
-                    desk.climate.flush();
-                }
-            }
-            () = &mut driving => {}
-            () = desk.new_rest.notified() => {}
-            Some(ended) = rests.join_next() => pass_on(ended),
-        }
-    }
+    let at = (&*desk.board, &desk.climate);
+    let course = |orders: &PublishOrders| (course(orders), orders.hurry);
+    let step = |due_ns, step, planned: &Planned| desk.step(due_ns, step, planned);
+    desk.aftermath.run(&agenda, at, orders, course, step).await;
 }
 
 impl Desk {
@@ -211,10 +180,7 @@ impl Desk {
             let _ = partition::detach(socket.get_ref().tcp());
             self.faults[fault].borrow_mut().ended += 1;
         }
-        if let Some(rest) = farewell::begin(socket, how, self.healed.clone()) {
-            self.rests.borrow_mut().push(rest);
-            self.new_rest.notify_one();
-        }
+        self.aftermath.see_off(socket, how);
     }
 
     /// What became of each fault on this thread; what was planned and not applied was not applied.

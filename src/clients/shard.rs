@@ -12,15 +12,16 @@ use std::sync::{Arc, Mutex};
 use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::aftermath::Aftermath;
 use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
-use super::injector::{Parked, Rest};
+use super::injector::Parked;
 use super::live::Live;
 use super::opening::{Gate, open_wave};
 use super::seats::{Seat, seats};
@@ -212,11 +213,7 @@ pub(super) struct Shard {
     /// Connections given up by their clients while a fault holds them.
     pub parked: RefCell<Vec<Parked>>,
     /// What remains to be done about connections that were ended.
-    pub rests: RefCell<Vec<Rest>>,
-    /// There is more of it.
-    pub new_rest: Notify,
-    /// Cancelled when every fault has been taken back.
-    pub healed: CancellationToken,
+    pub aftermath: Aftermath,
 }
 
 /// Runs a shard until it is ordered to stop; called on its own thread.
@@ -377,9 +374,7 @@ impl Shard {
             faults: plan.kinds.iter().map(|_| Tally::default()).collect(),
             climate,
             parked: RefCell::default(),
-            rests: RefCell::default(),
-            new_rest: Notify::new(),
-            healed: CancellationToken::new(),
+            aftermath: Aftermath::default(),
             seats,
             plan,
         }
