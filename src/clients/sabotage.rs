@@ -48,7 +48,14 @@ pub(super) fn course(orders: &PublishOrders) -> agenda::Course {
 /// Follows the agenda until it is done or everything has to be healed, and sees every end through.
 pub(super) async fn run(desk: Rc<Desk>, agenda: Rc<RefCell<Agenda>>, orders: watch::Receiver<PublishOrders>) {
     let at = (&*desk.board, &desk.climate);
-    let course = |orders: &PublishOrders| (course(orders), orders.hurry);
+    // Whoever is let go of may act before the thread has handed these orders on: it must not publish any more.
+    let course = |orders: &PublishOrders| {
+        let course = course(orders);
+        if course.healed {
+            desk.orders.set(*orders);
+        }
+        (course, orders.hurry)
+    };
     let step = |due_ns, step, planned: &Planned| desk.step(due_ns, step, planned);
     desk.aftermath.run(&agenda, at, orders, course, step).await;
 }
