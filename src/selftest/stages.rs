@@ -146,7 +146,8 @@ fn lives() -> Stage {
             .by("no-pong.ledger.after_unsubscribe == 0")
             .verdict(Verdict::Inconclusive),
         Row::of("no-ack", "every=10")
-            .found([Unacknowledged, Surplus("published")])
+            // That the server counts them is right: they may have been accepted.
+            .found([Unacknowledged])
             .by("published.unknown == 0"),
         Row::honest("honest.connections.dropped_unexpectedly == 0"),
     ];
