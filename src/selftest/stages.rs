@@ -100,7 +100,7 @@ fn oddities() -> Vec<Row> {
 
 /// Everything that happens to connections and subscriptions as a whole.
 fn lives() -> Stage {
-    use Found::{Deficit, Dropped, Failed, LedgerByDelivery, Surplus, Unacknowledged};
+    use Found::{Deficit, Dropped, Failed, LedgerByDelivery, Unacknowledged};
     let broken = |name, parameters| {
         // What was in flight when the client gave up cannot be decided.
         Row::of(name, parameters)
