@@ -97,7 +97,10 @@ async fn loopback() -> anyhow::Result<(TcpStream, TcpStream)> {
 /// Memory per connection while every link is delayed both ways, beside the same without.
 pub(crate) fn memory(size: Size) -> anyhow::Result<Vec<Figure>> {
     let connections = size.of(10_000, 2_000);
-    let far = r#"faults.far = { on = "clients", link-delay = { up = "100ms", down = "100ms" } }"#;
+    let far = r#"
+faults.far = { on = "clients", link-delay = { up = "100ms", down = "100ms" } }
+reached.all-hit = "faults.far.applied / predicted == 100%"
+"#;
     let mut each = [0.0; 2];
     for (each, faults) in each.iter_mut().zip(["", far]) {
         let server = Server::start()?;
