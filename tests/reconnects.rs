@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::bad::{Manner, Server};
 use common::relay::{End, Relay};
-use common::rig::{Reference, Rig};
+use common::rig::{HALF, Reference, Rig};
 use common::secured::Secured;
 use stressctl::clients::fleet::FleetResult;
 use stressctl::clients::shard::Course;
@@ -20,17 +20,6 @@ const CLIENTS: u64 = 40;
 const VICTIMS: u64 = 20;
 /// Connections that do not subscribe: the publisher and the prober.
 const OTHERS: u64 = 2;
-
-const HALF: &str = r#"
-[scenarios.test]
-about = "forty clients with two subscriptions each, half of them cut"
-channels = 10
-phases = [{ name = "before", for = "1s" }, { name = "herd", for = "20s" }]
-subscribers.clients = { connections = 40, subscriptions = 80, connect = "together", reconnect = "immediate" }
-publishers.feed = { rate = "100/s" }
-faults.cut = { on = "clients", fraction = "50%", phase = "herd", terminate = { how = "reset" } }
-reached.all-cut = "faults.cut.applied / predicted == 100%"
-"#;
 
 fn set_up(relay: &Relay, how: How, reconnect: Reconnect) -> Rig {
     Rig::set_up(HALF, relay.address(), |plan, _| {

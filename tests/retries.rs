@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::bad::{Manner, Server};
 use common::relay::{End, Relay};
-use common::rig::{Reference, Rig};
+use common::rig::{HALF, Reference, Rig};
 use stressctl::clients::fleet::FleetResult;
 use stressctl::clients::shard::Course;
 use stressctl::clients::tally::GroupTally;
@@ -27,17 +27,6 @@ const ALWAYS: i64 = 1 << 40;
 
 const MS: fn(u64) -> Duration = Duration::from_millis;
 const HOUR: Duration = Duration::from_secs(3_600);
-
-const HALF: &str = r#"
-[scenarios.test]
-about = "forty clients with two subscriptions each, half of them cut"
-channels = 10
-phases = [{ name = "before", for = "1s" }, { name = "herd", for = "20s" }]
-subscribers.clients = { connections = 40, subscriptions = 80, connect = "together", reconnect = "immediate" }
-publishers.feed = { rate = "100/s" }
-faults.cut = { on = "clients", fraction = "50%", phase = "herd", terminate = { how = "reset" } }
-reached.all-cut = "faults.cut.applied / predicted == 100%"
-"#;
 
 fn set_up(relay: &Relay, victims: u64, change: impl FnOnce(&mut SubscriberGroup)) -> Rig {
     Rig::set_up(HALF, relay.address(), |plan, _| {

@@ -18,6 +18,18 @@ use stressctl::scenarios::plan::Plan;
 use stressctl::server::{ServeOptions, Server};
 use tokio_util::sync::CancellationToken;
 
+/// Half of the clients cut at one instant.
+pub(crate) const HALF: &str = r#"
+[scenarios.test]
+about = "forty clients with two subscriptions each, half of them cut"
+channels = 10
+phases = [{ name = "before", for = "1s" }, { name = "herd", for = "20s" }]
+subscribers.clients = { connections = 40, subscriptions = 80, connect = "together", reconnect = "immediate" }
+publishers.feed = { rate = "100/s" }
+faults.cut = { on = "clients", fraction = "50%", phase = "herd", terminate = { how = "reset" } }
+reached.all-cut = "faults.cut.applied / predicted == 100%"
+"#;
+
 /// A longer wait than any of these tests needs.
 const LONG: Duration = Duration::from_secs(20);
 
