@@ -111,8 +111,8 @@ fn the_herd_at_two_sizes() {
         assert!(plan.expect.iter().chain(&plan.reached).all(|c| c.not_applicable.is_none()));
         (plan.subscribers[0].connections, plan.channels, hit, bystanders)
     };
-    assert_eq!(sizes(1.0), (1_000, 100, 500, [50_000.0, 80_000.0]));
-    assert_eq!(sizes(0.02), (40, 4, 20, [50_000.0, 80_000.0]));
+    assert_eq!(sizes(1.0), (1_000, 100, 500, [30_000.0, 60_000.0]));
+    assert_eq!(sizes(0.02), (40, 4, 20, [30_000.0, 60_000.0]));
 }
 
 #[test]

@@ -344,7 +344,7 @@ fn faults_are_overridden_like_everything_else() {
         ("faults.cut.fraction=0.25", "expected a ratio in quotes, such as \"20%\""),
         ("faults.cut.stall=both", "a fault has one kind, and this one has `terminate` and `stall`"),
         ("faults.cut.phase=hurd", "there is no phase `hurd`"),
-        ("faults.cut.start=8s", "the fault `cut` acts 8s after the begin of `herd`, which ends after 8s"),
+        ("faults.cut.start=6s", "the fault `cut` acts 6s after the begin of `herd`, which ends after 6s"),
         (
             "subscribers.clients.reconnect=none",
             "nobody reconnects, so `latency.reconnect.max` would have no samples",
