@@ -215,7 +215,7 @@ async fn truths(reference: &Reference, server: Server) -> Result<Vec<Truth>, Tru
 impl Row {
     /// Whether its kind draws anything.
     fn takes_seed(&self) -> bool {
-        !matches!(self.kind, None | Some("drop-tail" | "miscount" | "slow-down"))
+        !matches!(self.kind, None | Some("drop-tail" | "miscount" | "slow-down" | "starve-accepts"))
     }
 }
 

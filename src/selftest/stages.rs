@@ -3,10 +3,23 @@
 use super::rows::{Asked, Found, Row, Stage};
 use crate::report::model::Verdict;
 
+mod returns;
+
 /// All stages, in the order they are run in.
 #[must_use]
 pub fn stages() -> Vec<Stage> {
-    vec![deliveries(), lives(), counts(), slow(), leak_per_connection(), leak_per_event(), slowdown()]
+    vec![
+        deliveries(),
+        lives(),
+        counts(),
+        slow(),
+        returns::returns(),
+        returns::crowd(),
+        leak_per_connection(),
+        leak_per_event(),
+        slowdown(),
+        returns::starved(),
+    ]
 }
 
 /// Everything that happens to single deliveries.
