@@ -19,8 +19,8 @@ use stressctl::clock;
 use stressctl::inject::{Alarm, Control, FaultTally, Lane, LaneDelay, Schedule};
 use stressctl::run::target::paths;
 use stressctl::scenarios::catalogue::{Catalogue, Options};
-use stressctl::scenarios::plan::{Delay, HandshakePoint};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use stressctl::scenarios::plan::{Delay, HandshakePoint, SlowConsumer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -118,7 +118,8 @@ async fn abort(point: HandshakePoint, secure: bool, delayed: bool) -> (String, S
     let identity = certified();
     endpoint.tls = secure.then(|| trust(identity.cert.der()));
     let delays = Delayed::default();
-    let opening = Opening { control: delayed.then(|| delays.control()), abort: Some(point) };
+    let opening =
+        Opening { control: delayed.then(|| delays.control()), abort: Some(point), ..Opening::default() };
     let attempt = async {
         let refusal = endpoint.open_as(&opening).await.map(drop).expect_err("it is aborted");
         refusal.failure.to_string()
@@ -162,7 +163,7 @@ fn a_delayed_websocket_over_tls_takes_its_time_and_no_more() {
         let mut endpoint = endpoint(secured.address()).await;
         endpoint.tls = Some(secured.trust());
         let delayed = Delayed::default();
-        let opening = Opening { control: Some(delayed.control()), abort: None };
+        let opening = Opening { control: Some(delayed.control()), ..Opening::default() };
         let talk = async {
             let (mut socket, stages) = endpoint.open_as(&opening).await.expect("a good server");
             for stage in [stages.tls.expect("there is TLS"), stages.upgrade, stages.init] {
@@ -193,5 +194,65 @@ fn a_delayed_websocket_over_tls_takes_its_time_and_no_more() {
         assert!(tally.drawn.count >= 20, "{:?}", tally.drawn);
         assert_eq!(tally.drawn.count, tally.realised.count);
         assert!(tally.realised.min >= UP.as_secs_f64() && tally.realised.mean >= tally.drawn.mean);
+    });
+}
+
+/// A server that sends as much as it can to a slow reader: what it gets rid of in these two seconds, and after them what
+/// the reader has taken from the kernel and how long it was slow.
+async fn sent_to(slow: Option<SlowConsumer>) -> (u64, FaultTally) {
+    const MOST: u64 = 64 << 20;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a free port");
+    let endpoint = endpoint(listener.local_addr().expect("it is bound")).await;
+    let (alarm, tally) = (Rc::new(Alarm::default()), Rc::<RefCell<FaultTally>>::default());
+    let control = Control::new(&alarm);
+    control.slow_down(slow.map(|slow| (slow, Rc::clone(&tally))));
+    let receive_buffer = slow.and_then(|slow| slow.receive_buffer);
+    let opening = Opening { control: Some(Rc::clone(&control)), receive_buffer, abort: None };
+    let reads = async {
+        let mut stages = stressctl::clients::handshake::Stages::default();
+        let mut stream = endpoint.dial(&opening, &mut stages).await.expect("a good server");
+        let mut buf = vec![0; 64 << 10];
+        while stream.read(&mut buf).await.is_ok_and(|n| n > 0) {}
+    };
+    let sends = async {
+        let (mut tcp, _) = listener.accept().await.expect("a connection");
+        let (block, mut sent) = (vec![7; 16 << 10], 0);
+        let _ = timeout(Duration::from_secs(2), async {
+            while sent < MOST {
+                sent += tcp.write(&block).await.expect("it is open") as u64;
+            }
+        })
+        .await;
+        (sent, tcp)
+    };
+    // The server has not hung up before it is looked at.
+    let (sent, _tcp) = tokio::select! {
+        sent = sends => sent,
+        () = reads => panic!("the server has not hung up"),
+        () = timer::drive(&alarm) => unreachable!("it never ends"),
+    };
+    control.slow_down(None);
+    let tally = tally.borrow().clone();
+    (sent, tally)
+}
+
+/// What a server sees of a slow reader is that its writes come to a standstill: the kernels take some megabytes, and then
+/// as much as is read. With a small buffer, asked for before the connection was made, they take less.
+#[test]
+fn a_server_gets_rid_of_what_a_slow_reader_reads_and_the_kernels_hold() {
+    block_on(async {
+        let (all, _) = sent_to(None).await;
+        assert!(all >= 64 << 20, "a reader that keeps up gets everything: {all}");
+        let slow = SlowConsumer { reads: Some(100_000), ..SlowConsumer::default() };
+        let (sent, tally) = sent_to(Some(slow)).await;
+        let reads = tally.reads;
+        let (seconds, read) = (reads.lasted.as_secs_f64(), reads.bytes as f64);
+        // It never reads more than it may, however busy the machine is.
+        assert!(read <= 100_000.0 * seconds + 10_000.0, "{read} bytes in {seconds} s");
+        assert!(read >= 50_000.0, "{read} bytes in {seconds} s");
+        assert!(sent < 8 << 20, "{sent}: as much as a slow reader must be behind for its server to feel it");
+        let small = SlowConsumer { receive_buffer: Some(4_096), ..slow };
+        let (less, _) = sent_to(Some(small)).await;
+        assert!(less < sent * 4 / 5, "{less} with a buffer of 4 KiB, {sent} with the system's");
     });
 }

@@ -76,6 +76,7 @@ fn the_built_in_catalogue_is_right() {
             "jitter-50-500ms",
             "random-drops",
             "cascading-failures",
+            "queue-saturation",
             "thundering-herd"
         ]
     );

@@ -8,13 +8,14 @@ use std::time::Duration;
 use common::binary::Stressctl;
 use serde_json::Value;
 
-const CATALOGUE: [&str; 7] = [
+const CATALOGUE: [&str; 8] = [
     "10k-concurrent",
     "50k-cascade",
     "latency-1000ms",
     "jitter-50-500ms",
     "random-drops",
     "cascading-failures",
+    "queue-saturation",
     "thundering-herd",
 ];
 

@@ -231,6 +231,7 @@ impl Shard {
         if matches!(end, Ended::Unexpectedly(_)) && self.climate.is_our_doing(seat.local) {
             return self.book_cut(seat.local);
         }
+        let slow = matches!(end, Ended::Unexpectedly(_)) && self.was_slow_end(seat);
         // What was taken away was booked when that happened.
         if !matches!(end, Ended::Cut | Ended::Doomed(_)) {
             self.plan.board.open.down();
@@ -242,6 +243,9 @@ impl Shard {
             match end {
                 Ended::Cut | Ended::Doomed(_) => {}
                 Ended::ByPlan => cohort.dropped_by_plan += 1,
+                Ended::Unexpectedly(refusal) if slow => {
+                    cohort.disconnected_slow.add(refusal.failure, &refusal.text);
+                }
                 Ended::Unexpectedly(refusal) => {
                     cohort.dropped_unexpectedly += 1;
                     cohort.failures.add(refusal.failure, &refusal.text);

@@ -12,6 +12,7 @@ use super::handshake::Endpoint;
 use super::http_link::HttpEndpoint;
 use super::publisher::{self, PublisherPlan, PublisherResult, PublisherSnapshot};
 use super::shard::{self, Counts, Orders, ShardPlan, ShardResult, Snapshot};
+use super::slow::SlowReader;
 use super::source::PublishOrders;
 use super::tally::GroupTally;
 use crate::clock::{self, RunClock};
@@ -81,6 +82,8 @@ pub struct FleetResult {
     pub publisher: PublisherResult,
     /// What became of each fault, in the order of the plan.
     pub faults: Vec<FaultTally>,
+    /// What became of those whom faults made slow.
+    pub slow: Vec<SlowReader>,
     /// The shared gauges.
     pub board: Arc<Board>,
 }
@@ -199,6 +202,7 @@ impl Fleet {
             latency: first.latency,
             publisher,
             faults: first.faults,
+            slow: first.slow,
             board: self.board,
         };
         for shard in shards {
@@ -211,6 +215,7 @@ impl Fleet {
             result.receipts += shard.receipts;
             result.latency.merge(&shard.latency);
             result.ledgers.push(shard.ledger);
+            result.slow.extend(shard.slow);
         }
         for (mine, theirs) in result.faults.iter_mut().zip(&result.publisher.faults) {
             *mine += theirs;
@@ -275,6 +280,7 @@ fn start_shard(
         channels: plan.channels,
         phases: plan.phases.len(),
         kinds: plan.faults.iter().map(|fault| fault.kind.clone()).collect(),
+        payloads: plan.publishers.iter().map(|group| group.payload as u64).collect(),
         schedule: Arc::clone(schedule),
     };
     let shapes: Vec<SubscriptionShape> = shard::subscriptions(&shard_plan)

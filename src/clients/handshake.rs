@@ -106,6 +106,8 @@ pub struct Opening {
     pub control: Option<Rc<Control>>,
     /// Where the attempt ends.
     pub abort: Option<HandshakePoint>,
+    /// What is asked for the socket's receive buffer, in bytes; `None`: what the system gives.
+    pub receive_buffer: Option<u32>,
 }
 
 impl Endpoint {
@@ -115,11 +117,12 @@ impl Endpoint {
     /// `tcp.*`, `tls.*` or `local.*`.
     pub async fn dial(&self, opening: &Opening, stages: &mut Stages) -> Result<Stream, Refusal> {
         let began = clock::now();
-        let tcp = match timeout(self.timeouts.connect, connect(self.addresses[0])).await {
-            Err(_) => return Err(refuse(Stage::Tcp, Reason::Timeout)),
-            Ok(Err(e)) => return Err(self.refuse_io(Stage::Tcp, &e)),
-            Ok(Ok(tcp)) => tcp,
-        };
+        let tcp =
+            match timeout(self.timeouts.connect, connect(self.addresses[0], opening.receive_buffer)).await {
+                Err(_) => return Err(refuse(Stage::Tcp, Reason::Timeout)),
+                Ok(Err(e)) => return Err(self.refuse_io(Stage::Tcp, &e)),
+                Ok(Ok(tcp)) => tcp,
+            };
         // On loopback a connect to a free ephemeral port can meet itself.
         if tcp.local_addr().ok() == Some(self.addresses[0]) {
             return Err(refuse(Stage::Tcp, Reason::SelfConnect));
@@ -281,8 +284,12 @@ fn refuse(stage: Stage, reason: Reason) -> Refusal {
     Refusal { failure: Failure::new(stage, reason), text: String::new() }
 }
 
-async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+async fn connect(address: SocketAddr, receive_buffer: Option<u32>) -> std::io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_nodelay(true)?;
+    if let Some(bytes) = receive_buffer {
+        // Before connect: what the peer may send is agreed upon in the handshake.
+        socket.set_recv_buffer_size(bytes)?;
+    }
     socket.connect(address).await
 }

@@ -65,6 +65,9 @@ impl Shard {
         let tally = &self.faults[act.fault];
         let begun = self.climate.begin(seat, act.fault, kind, draws, tally) || self.block(seat, act.fault);
         if begun {
+            if self.makes_slow(act.fault) {
+                self.begin_slow(seat);
+            }
             tally.borrow_mut().apply(due_ns, self.plan.board.clock.now_ns());
             self.wake(seat);
         }
@@ -73,9 +76,15 @@ impl Shard {
     fn end_act(&self, planned: &Planned) {
         let Planned { seat, act } = *planned;
         self.climate.end(seat, act.fault);
+        if self.makes_slow(act.fault) {
+            self.end_slow(seat);
+        }
         let mut ended = matches!(
             self.plan.kinds[act.fault],
-            FaultKind::ThinkTime(_) | FaultKind::LinkDelay(_) | FaultKind::HandshakeAbort(_)
+            FaultKind::ThinkTime(_)
+                | FaultKind::LinkDelay(_)
+                | FaultKind::HandshakeAbort(_)
+                | FaultKind::SlowConsumer(_)
         );
         if self.climate.blocked_by(seat) == Some(act.fault) {
             self.let_go(seat);

@@ -265,6 +265,7 @@ impl Live {
                 self.closed_by_server = true;
                 if !is_ending(shard) {
                     // From here on nothing can be owed to it.
+                    shard.notice_end(&self.seat);
                     let ours = shard.climate.is_our_doing(self.seat.local);
                     shard.end_life(self.seat.range(), if ours { End::Cut } else { End::Died });
                 }

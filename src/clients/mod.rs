@@ -36,6 +36,7 @@ pub mod returns;
 mod sabotage;
 mod seats;
 pub mod shard;
+pub mod slow;
 pub mod source;
 pub mod stream;
 mod subs;

@@ -33,7 +33,7 @@ use super::task::pass_on;
 use super::weather::{Climate, Tally};
 use crate::inject::{FaultTally, Schedule};
 use crate::ledger::StreamId;
-use crate::metrics::{LatencySet, thread_time};
+use crate::metrics::{LatencySet, Precision, Recorder, thread_time};
 use crate::scenarios::plan::{FaultKind, Plan};
 
 const TICK: Duration = Duration::from_millis(20);
@@ -130,6 +130,8 @@ pub struct PublisherResult {
     pub links: Vec<LinkTally>,
     /// `publish_ack` and `send_lag`; `loop_lag` of this thread.
     pub latency: LatencySet,
+    /// `publish_ack` of the events of each phase.
+    pub acks: Vec<Recorder>,
     /// Publishes without an acknowledgement.
     pub unacked: Vec<(StreamId, u64)>,
     /// There were more of them than can be remembered.
@@ -208,6 +210,7 @@ pub fn run(
             groups: vec![vec![PublishTally::default(); phases]; groups],
             links: vec![LinkTally::default(); groups + 1],
             latency: LatencySet::new(1, 1),
+            acks: plan.plan.phases.iter().map(|_| Recorder::new(Precision::Coarse)).collect(),
             unacked: Vec::new(),
             unacked_capped: false,
             faults: Vec::new(),
@@ -442,7 +445,9 @@ impl Desk {
         self.settled(stream, seq);
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].acked += 1;
-        result.latency.publish_ack.record_ns(now_ns.saturating_sub(sent_ns));
+        let took_ns = now_ns.saturating_sub(sent_ns);
+        result.latency.publish_ack.record_ns(took_ns);
+        result.acks[phase].record_ns(took_ns);
     }
 
     /// Books an event that the server refused with a GraphQL error.

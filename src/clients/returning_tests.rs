@@ -78,6 +78,7 @@ fn shard(change: impl FnOnce(&mut SubscriberGroup)) -> Shard {
         channels: 2,
         phases: 1,
         kinds: Vec::new(),
+        payloads: Vec::new(),
         schedule: Arc::new(Schedule::of(&plan)),
     };
     let shapes: Vec<_> = subscriptions(&shard_plan)

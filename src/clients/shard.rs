@@ -25,6 +25,7 @@ use super::injector::Parked;
 use super::live::Live;
 use super::opening::{Gate, open_wave};
 use super::seats::{Seat, seats};
+use super::slow::{SlowReader, Watched};
 use super::subs::{State, Sub};
 use super::tally::GroupTally;
 use super::task::pass_on;
@@ -98,6 +99,8 @@ pub struct ShardPlan {
     pub phases: usize,
     /// What each fault does.
     pub kinds: Vec<FaultKind>,
+    /// Payload of an event of each group of publishers, in bytes.
+    pub payloads: Vec<u64>,
     /// Who is hit by which fault, and when.
     pub schedule: Arc<Schedule>,
 }
@@ -186,6 +189,8 @@ pub struct ShardResult {
     pub receipts: u64,
     /// Latencies.
     pub latency: LatencySet,
+    /// What became of those whom faults made slow.
+    pub slow: Vec<SlowReader>,
 }
 
 /// Shared by the tasks of one shard.
@@ -212,6 +217,8 @@ pub(super) struct Shard {
     pub climate: Climate,
     /// Connections given up by their clients while a fault holds them.
     pub parked: RefCell<Vec<Parked>>,
+    /// Whom faults have made slow, by seat.
+    pub slow: RefCell<BTreeMap<usize, Watched>>,
     /// What remains to be done about connections that were ended.
     pub aftermath: Aftermath,
 }
@@ -233,6 +240,7 @@ pub fn run(
     drop(local);
     drop(runtime);
     let shard = Rc::into_inner(shard).expect("every task of the shard has ended with its runtime");
+    let slow = shard.slow_readers();
     let state = shard.state.into_inner();
     Ok(ShardResult {
         cohorts: state.cohorts,
@@ -240,6 +248,7 @@ pub fn run(
         ledger: state.ledger,
         receipts: state.receipts,
         latency: state.latency,
+        slow,
     })
 }
 
@@ -313,6 +322,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.expire_newcomers();
         shard.keep_alive();
         shard.follow_up();
+        shard.look_at_all_slow();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
             shard.count_outstanding();
             counted = Some(clock::now());
@@ -374,6 +384,7 @@ impl Shard {
             faults: plan.kinds.iter().map(|_| Tally::default()).collect(),
             climate,
             parked: RefCell::default(),
+            slow: RefCell::default(),
             aftermath: Aftermath::default(),
             seats,
             plan,

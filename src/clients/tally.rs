@@ -78,6 +78,9 @@ pub struct GroupTally {
     pub dropped_by_plan: u64,
     /// Ended otherwise after they were established.
     pub dropped_unexpectedly: u64,
+    /// Connections of slow readers that the server ended, by name; among no other count of ends or failures, because
+    /// it is a policy of the server's to do so.
+    pub disconnected_slow: Failures,
     /// First attempts, connections and operations that failed, by name.
     pub failures: Failures,
     /// Attempts to connect again that failed, by name; not among `failures`, because what a fault of ours brings about
@@ -147,6 +150,7 @@ impl AddAssign<&Self> for GroupTally {
         self.established += other.established;
         self.dropped_by_plan += other.dropped_by_plan;
         self.dropped_unexpectedly += other.dropped_unexpectedly;
+        self.disconnected_slow += &other.disconnected_slow;
         self.failures += &other.failures;
         self.reconnect_failures += &other.reconnect_failures;
         self.cut += other.cut;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::handshake::Opening;
 use crate::clock::{self, Instant};
 use crate::inject::{Alarm, Control, Draws, FaultTally, Lane, LaneDelay, Schedule};
-use crate::scenarios::plan::{Delay, Direction, DropPoint, FaultKind, HandshakePoint};
+use crate::scenarios::plan::{Delay, Direction, DropPoint, FaultKind, HandshakePoint, SlowConsumer};
 
 /// How long at least what was held may be on its way before anything arrives. After a partition the peer sends again only
 /// after as long as it has waited before.
@@ -73,6 +73,10 @@ pub(super) struct Weather {
     abort: Option<(usize, HandshakePoint)>,
     /// The next attempt to connect ends, and that is the end of a connection as planned.
     doomed_attempt: Option<Doom>,
+    /// It does not keep up.
+    slow: Option<(usize, SlowConsumer, Tally)>,
+    /// What is asked for its sockets' receive buffers, from its first connection on: a buffer is a connection's.
+    receive_buffer: Option<u32>,
     /// The fault that holds, stalls or partitions its present connection, and since when.
     blocked: Option<(usize, Instant)>,
     /// Its present connection was let go a moment ago.
@@ -114,7 +118,12 @@ impl Climate {
         for act in schedule.acts() {
             let Some(seat) = seat_of(act.connection) else { continue };
             let bytes = kinds[act.fault].layer() == "link" || act.point == Some(DropPoint::ReceivePartial);
-            seats.entry(seat).or_default().on_bytes |= bytes;
+            let weather = seats.entry(seat).or_default();
+            weather.on_bytes |= bytes;
+            if let FaultKind::SlowConsumer(slow) = &kinds[act.fault] {
+                let smaller = weather.receive_buffer.into_iter().chain(slow.receive_buffer).min();
+                weather.receive_buffer = smaller;
+            }
         }
         Self { seats: RefCell::new(seats), alarm: Rc::default() }
     }
@@ -244,6 +253,10 @@ impl Climate {
                 }
                 true
             }
+            FaultKind::SlowConsumer(slow) => {
+                weather.slow_down(Some((fault, *slow, Rc::clone(tally))));
+                true
+            }
             FaultKind::HandshakeAbort(point) => {
                 weather.abort = Some((fault, *point));
                 true
@@ -260,6 +273,9 @@ impl Climate {
             think.take_if(|think| think.fault == fault);
             drop(think);
             weather.abort.take_if(|(by, _)| *by == fault);
+            if weather.slow.as_ref().is_some_and(|(by, ..)| *by == fault) {
+                weather.slow_down(None);
+            }
             if weather.up.as_ref().is_some_and(|(by, _)| *by == fault) {
                 weather.set(Lane::Up, None);
             }
@@ -302,6 +318,7 @@ impl Weather {
             for (lane, delay) in [(Lane::Up, &self.up), (Lane::Down, &self.down)] {
                 control.delay(lane, self.of_this_attempt(delay.as_ref()));
             }
+            control.slow_down(self.slow.as_ref().map(|(_, slow, tally)| (*slow, Rc::clone(tally))));
             control
         });
         let doomed = self.doomed_attempt.and_then(|doom| match doom.point {
@@ -309,7 +326,18 @@ impl Weather {
             DropPoint::Init => Some(HandshakePoint::Init),
             _ => None,
         });
-        Opening { control: self.control.clone(), abort: doomed.or(self.abort.map(|(_, point)| point)) }
+        Opening {
+            control: self.control.clone(),
+            abort: doomed.or(self.abort.map(|(_, point)| point)),
+            receive_buffer: self.receive_buffer,
+        }
+    }
+
+    fn slow_down(&mut self, slow: Option<(usize, SlowConsumer, Tally)>) {
+        if let Some(control) = &self.control {
+            control.slow_down(slow.as_ref().map(|(_, slow, tally)| (*slow, Rc::clone(tally))));
+        }
+        self.slow = slow;
     }
 
     /// Each attempt to connect, and the connection that it gives, has draws of its own.

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 
 use super::alarm::Alarm;
+use super::gate::{Allowed, Gate};
 use super::schedule::Lane;
 use super::{Draws, FaultTally};
-use crate::scenarios::plan::{Delay, Direction};
+use crate::clock;
+use crate::scenarios::plan::{Delay, Direction, SlowConsumer};
 
 /// Bytes that a hold without a delay keeps per direction.
 const HELD_MAX: usize = 1 << 20;
@@ -66,6 +68,8 @@ pub struct Control {
     /// Bytes that still get through before it is cut short; `None`: it is not to be.
     short: Cell<Option<u8>>,
     received: Cell<u64>,
+    /// It does not keep up.
+    slow: RefCell<Option<Gate>>,
     reader: RefCell<Option<Waker>>,
     writer: RefCell<Option<Waker>>,
 }
@@ -80,6 +84,7 @@ impl Control {
             down: RefCell::default(),
             short: Cell::new(None),
             received: Cell::new(0),
+            slow: RefCell::default(),
             reader: RefCell::default(),
             writer: RefCell::default(),
         })
@@ -112,6 +117,15 @@ impl Control {
     /// Leaves the socket alone: it is neither read nor written, or is again.
     pub fn stall(&self, direction: Direction, on: bool) {
         self.change(direction, |orders| orders.stall = on);
+    }
+
+    /// Reads no more than a slow consumer would from now on, and notes what that comes to; `None`: as fast as it can.
+    pub fn slow_down(&self, slow: Option<(SlowConsumer, Rc<RefCell<FaultTally>>)>) {
+        let gate = slow.map(|(slow, tally)| Gate::new(slow, tally, clock::now()));
+        // The one before notes what it did, after the borrow.
+        let before = self.slow.replace(gate);
+        drop(before);
+        self.wake();
     }
 
     /// Whether it holds or stalls.
@@ -181,8 +195,16 @@ impl Control {
         self.short.set(self.short.get().map(|left| left.saturating_sub(bytes)));
     }
 
+    /// What may be read from the socket now; `None`: whatever there is.
+    pub(super) fn may_read(&self) -> Option<Allowed> {
+        self.slow.borrow_mut().as_mut().map(|gate| gate.allow(clock::now()))
+    }
+
     pub(super) fn note_received(&self, bytes: usize) {
         self.received.set(self.received.get() + bytes as u64);
+        if let Some(gate) = &mut *self.slow.borrow_mut() {
+            gate.took(bytes);
+        }
     }
 
     /// Remembers whom to wake when orders for reading change.

@@ -7,6 +7,7 @@
 mod alarm;
 mod control;
 mod draws;
+mod gate;
 pub mod partition;
 mod queue;
 mod record;
@@ -16,6 +17,6 @@ mod stream;
 pub use alarm::Alarm;
 pub use control::{Control, LaneDelay};
 pub use draws::Draws;
-pub use record::{FaultTally, Moments};
+pub use record::{FaultTally, Moments, Reads};
 pub use schedule::{Act, Lane, Schedule, cohort};
 pub use stream::Link;

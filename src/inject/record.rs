@@ -26,6 +26,8 @@ pub struct FaultTally {
     pub drawn: Moments,
     /// How long those really took.
     pub realised: Moments,
+    /// What slow consumers really read.
+    pub reads: Reads,
 }
 
 impl Default for FaultTally {
@@ -39,6 +41,7 @@ impl Default for FaultTally {
             points: BTreeMap::new(),
             drawn: Moments::default(),
             realised: Moments::default(),
+            reads: Reads::default(),
         }
     }
 }
@@ -75,6 +78,26 @@ impl AddAssign<&Self> for FaultTally {
         }
         self.drawn += other.drawn;
         self.realised += other.realised;
+        self.reads += other.reads;
+    }
+}
+
+/// What slow consumers read while they were slow, all of them together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Bytes taken from their sockets.
+    pub bytes: u64,
+    /// How long they were connected and slow.
+    pub lasted: Duration,
+    /// Pauses that kept one of them from reading.
+    pub pauses: u64,
+}
+
+impl AddAssign for Reads {
+    fn add_assign(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.lasted += other.lasted;
+        self.pauses += other.pauses;
     }
 }
 

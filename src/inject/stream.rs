@@ -14,7 +14,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::alarm::Ticket;
 use super::control::{CUT_SHORT_AT, Control};
+use super::gate::Allowed;
 use super::queue::{Head, Queue};
 use crate::clock;
 
@@ -34,6 +36,8 @@ struct Faults {
     control: Rc<Control>,
     up: Queue,
     down: Queue,
+    /// For when it may read again.
+    again: Ticket,
     /// The socket has nothing more to read.
     ended: bool,
     /// Nothing more is written: the end is on its way.
@@ -56,6 +60,7 @@ impl<S> Link<S> {
             control,
             up: Queue::default(),
             down: Queue::default(),
+            again: Ticket::default(),
             ended: false,
             shut: false,
             writer_waits: false,
@@ -103,6 +108,7 @@ impl Drop for Faults {
     fn drop(&mut self) {
         self.control.alarm().cancel(&mut self.up.ticket);
         self.control.alarm().cancel(&mut self.down.ticket);
+        self.control.alarm().cancel(&mut self.again);
     }
 }
 
@@ -206,10 +212,9 @@ impl Faults {
             let mut scratch = [const { MaybeUninit::uninit() }; SCRATCH];
             let most = SCRATCH.min(orders.room() - self.down.bytes());
             let mut read = ReadBuf::uninit(&mut scratch[..most]);
-            let end = match Pin::new(&mut *io).poll_read(cx, &mut read) {
+            let end = match self.take_in(io, cx, &mut read) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(())) if !read.filled().is_empty() => {
-                    control.note_received(read.filled().len());
                     self.down.push(read.filled(), &orders, clock::now());
                     continue;
                 }
@@ -268,8 +273,31 @@ impl Faults {
         if stall {
             return Poll::Pending;
         }
+        self.take_in(io, cx, buf)
+    }
+
+    /// Reads from the socket, as fast as a slow consumer may.
+    fn take_in<S: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut S,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(io).poll_read(cx, buf))?;
+        match self.control.may_read() {
+            None => ready!(Pin::new(io).poll_read(cx, buf))?,
+            Some(Allowed::Until(again)) => {
+                self.control.alarm().set(&mut self.again, again, cx.waker());
+                return Poll::Pending;
+            }
+            Some(Allowed::Bytes(most)) => {
+                let mut scratch = [const { MaybeUninit::uninit() }; SCRATCH];
+                let most = most.clamp(1, SCRATCH).min(buf.remaining());
+                let mut read = ReadBuf::uninit(&mut scratch[..most]);
+                ready!(Pin::new(io).poll_read(cx, &mut read))?;
+                buf.put_slice(read.filled());
+            }
+        }
         self.control.note_received(buf.filled().len() - before);
         Poll::Ready(Ok(()))
     }

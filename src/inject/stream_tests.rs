@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use super::*;
 use crate::clock::Instant;
 use crate::inject::{Lane, Schedule};
-use crate::scenarios::plan::{Delay, Direction};
+use crate::scenarios::plan::{Delay, Direction, Pauses, SlowConsumer};
 
 #[path = "stream_random_tests.rs"]
 mod random;
@@ -415,4 +415,66 @@ fn the_layer_is_small() {
     let chunks = 2 * 4 * 96;
     let most = size_of::<Faults>() + size_of::<Control>() + 16 + 11 * entry + 16 + chunks;
     assert!(most <= 3 << 10, "{most}");
+}
+
+/// Whoever owns the link reads like this from now on.
+fn slowly(scene: &scene::Scene, slow: SlowConsumer) {
+    scene.control.slow_down(Some((slow, Rc::clone(&scene.tally))));
+}
+
+/// A wire of 2 KiB between a peer that says 6,000 bytes at once and a reader of 1,000 a second: the peer is held up by the
+/// wire, which is what a closed window is, and everything arrives in its order.
+#[test]
+fn who_reads_slowly_fills_the_wire_and_holds_up_its_peer() {
+    play(2_048, async |scene| {
+        slowly(scene, SlowConsumer { reads: Some(1_000), ..SlowConsumer::default() });
+        let text: String = (0..6_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
+        scene.owner(&[]);
+        let (mut peer, began) = (scene.peer.take().unwrap(), scene.began);
+        let said = Rc::new(std::cell::Cell::new(None));
+        let (tell, says) = (Rc::clone(&said), text.clone());
+        scene.tasks.spawn_local(async move {
+            peer.write_all(says.as_bytes()).await.unwrap();
+            tell.set(Some(ms_since(began)));
+            std::future::pending::<()>().await;
+        });
+        scene.until(3_000).await;
+        assert_eq!(said.get(), None, "it waits for room");
+        let read = scene.ours.times().len();
+        assert!((2_400..=3_100).contains(&read), "{read} after 3 s at 1,000/s");
+        // As fast as it can again.
+        scene.control.slow_down(None);
+        scene.until(3_010).await;
+        assert!(said.get().is_some_and(|at| (3_000..=3_001).contains(&at)), "{said:?}");
+        let heard: String = scene.ours.0.borrow().iter().map(|(_, what)| what.as_str()).collect();
+        assert_eq!(heard, text);
+        let reads = scene.tally.borrow().reads;
+        assert_eq!((reads.bytes, reads.lasted), (read as u64, MS(3_000)), "what it did is known");
+    });
+}
+
+#[test]
+fn nothing_is_read_in_a_pause() {
+    play(ROOMY, async |scene| {
+        let pauses = Some(Pauses { pause: MS(300), every: MS(1_000) });
+        slowly(scene, SlowConsumer { pauses, ..SlowConsumer::default() });
+        scene.owner(&[]);
+        scene.peer(&[(100, "a"), (400, "b"), (1_100, "c"), (1_299, "d"), (1_999, "e")], true);
+        scene.until(4_000).await;
+        // The end comes at 1,999 too, and the next pause begins at 2,000.
+        scene.ours.is(&[(300, "a"), (400, "b"), (1_300, "cd"), (1_999, "e"), (1_999, "<end>")]);
+        assert_eq!(scene.tally.borrow().reads.pauses, 2, "pauses in which there was something to read");
+    });
+}
+
+#[test]
+fn a_slow_reader_may_have_a_delay_too() {
+    play(ROOMY, async |scene| {
+        scene.fixed(Lane::Down, 500);
+        slowly(scene, SlowConsumer { reads: Some(10_000), ..SlowConsumer::default() });
+        scene.owner(&[]);
+        scene.peer(&[(1_000, "a"), (1_001, "b")], false);
+        scene.until(4_000).await;
+        scene.ours.is(&[(1_500, "a"), (1_501, "b")]);
+    });
 }

@@ -279,6 +279,21 @@ impl ShardLedger {
         (0..self.subscriptions.len()).filter(|sub| self.is_live(*sub)).flat_map(missing).sum()
     }
 
+    /// Up to where a live subscription has read a stream: one more than the last seq that arrived, or where it began to
+    /// be owed. What was passed over is not waited for.
+    #[must_use]
+    pub fn read_up_to(&self, sub: usize, stream: StreamId) -> u64 {
+        let slot = self.config.streams.slot(stream);
+        self.books[self.row(sub) + slot].window().end.max(self.lives.edge(sub, slot).hard)
+    }
+
+    /// Seqs of a stream from `from` on that did not arrive although later ones did.
+    #[must_use]
+    pub fn count_passed_over(&self, sub: usize, stream: StreamId, from: u64) -> u64 {
+        let book = &self.books[self.row(sub) + self.config.streams.slot(stream)];
+        book.count_missing(from.max(book.window().start)..book.window().end.max(from))
+    }
+
     /// Bytes that this ledger holds on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

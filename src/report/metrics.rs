@@ -152,7 +152,8 @@ fn walk(root: &Value, schema: &Value, keys: &mut Vec<String>, found: &mut Vec<(V
     let constants = schema.get("oneOf").is_some() || schema.get("enum").is_some();
     if is("number") || is("integer") {
         found.push((keys.clone(), false));
-    } else if is("string") || constants {
+    } else if is("string") || is("boolean") || constants {
+        // What is true or not is judged by the words `yes` and `no`.
         found.push((keys.clone(), true));
     }
 }
@@ -196,6 +197,13 @@ mod tests {
             ("faults.think.delays.mean", Dimension::Duration),
             ("faults.think.delays.count", Dimension::Count),
             ("flow.longest_silence", Dimension::Duration),
+            ("server.alive", Dimension::Word),
+            ("slow_consumers.policy", Dimension::Word),
+            ("slow_consumers.backlog", Dimension::Size),
+            ("slow_consumers.felt_ratio", Dimension::Ratio),
+            ("ledger.lost_unexplained", Dimension::Count),
+            ("drain.duration", Dimension::Duration),
+            ("faults.stuck.reads.per_second", Dimension::Size),
         ];
         for (path, dimension) in table {
             assert_eq!(find(path).map(|m| m.dimension), Some(dimension), "{path}");

@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 mod delivery;
 mod faults;
 mod sides;
+mod slow;
 
 pub use delivery::*;
 pub use faults::*;
 pub use sides::*;
+pub use slow::*;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "stressctl.report/1";
@@ -62,6 +64,15 @@ pub struct Report {
     /// How evenly deliveries came.
     #[serde(default)]
     pub flow: Flow,
+    /// Readers that faults made slow, and what the server did about them; null: no fault did.
+    #[serde(default)]
+    pub slow_consumers: Option<SlowConsumers>,
+    /// What remained to arrive after the last publish.
+    #[serde(default)]
+    pub drain: Drain,
+    /// Whether the server still answered.
+    #[serde(default)]
+    pub server: ServerState,
     /// Coming back after a connection ended.
     #[serde(default)]
     pub reconnects: Reconnects,

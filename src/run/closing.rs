@@ -6,11 +6,13 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::preflight::preflight;
 use super::round::{Conductor, SLACK};
 use super::stop::StopReason;
 use super::watch::Waited;
 use crate::clients::board::Board;
 use crate::clients::fleet::FleetCounts;
+use crate::clients::handshake::Endpoint;
 use crate::clients::shard::Course;
 use crate::clock::{self, Instant};
 use crate::metrics::server_stats::{Moment, ServerCounts};
@@ -33,6 +35,8 @@ const STEADY: Duration = Duration::from_millis(60);
 pub(super) struct Ending {
     /// Whether every barrier that was waited for arrived; `None`: there was nothing to prove.
     pub(super) barriers_complete: Option<bool>,
+    /// When everything owed had arrived or was proved lost, ns on the run's axis.
+    pub(super) drained_ns: Option<u64>,
     /// Whether the quiet period passed with everything open.
     pub(super) quiet_passed: bool,
     /// Whether it was watched, after every unsubscribe, what still arrives.
@@ -51,12 +55,13 @@ impl Conductor<'_, '_> {
         let limit = clock::now() + self.plan.timeouts.drain;
         let barriers_complete = self.barriers(limit, &mut silence).await;
         let drained = self.drain(limit, &mut silence, barriers_complete == Some(true)).await;
-        let quiet_passed = drained && self.quiet().await;
+        let drained_ns = drained.arrived.then(|| self.watch.clock.now_ns());
+        let quiet_passed = drained.is_over && self.quiet().await;
         self.unsubscribe().await;
         let watched = self.watch_for_strays().await;
         let server = self.scrape().await;
         self.close().await;
-        Ending { barriers_complete, quiet_passed, watched, server }
+        Ending { barriers_complete, drained_ns, quiet_passed, watched, server }
     }
 
     /// A wait for what is on its way. A run that is stopping has ten seconds for all of these together.
@@ -129,27 +134,29 @@ impl Conductor<'_, '_> {
         Some(complete)
     }
 
-    /// Waits until everything owed has arrived, or nothing arrives any more; whether it did.
-    async fn drain(&mut self, limit: Instant, silence: &mut Silence, barriers_complete: bool) -> bool {
+    /// Waits until everything owed has arrived, or nothing arrives any more.
+    async fn drain(&mut self, limit: Instant, silence: &mut Silence, barriers_complete: bool) -> Drained {
         self.watch.stage("draining", &self.fleet);
         // Behind a barrier nothing can follow, if order is kept: what is missing now is not waited for.
         let proved = barriers_complete && self.plan.target.ordered && !self.has_later_epochs();
         let noted = u64::from(self.shards);
         let board = self.fleet.board_shared();
-        let mut silent = false;
+        let (mut silent, mut all_there) = (false, false);
         let done = |c: &FleetCounts| {
             let arrived = proved
                 || c.shards.satisfied >= board.obligations.load(Relaxed)
                 || (c.shards.barriers_noted >= noted && c.shards.outstanding == 0);
             silent = silence.lasts(c.shards.receipts, board.barriers.total()) || board.open.get() == 0;
-            (arrived && board.unacked.load(Relaxed) == 0) || silent
+            all_there = arrived && board.unacked.load(Relaxed) == 0;
+            all_there || silent
         };
         let waited = self.patiently(limit.saturating_duration_since(clock::now()), done).await;
         self.fleet.board().measuring.store(false, Relaxed);
         if waited == Waited::TimedOut {
             self.watch.give_up("drain");
         }
-        waited == Waited::Met && !(silent && self.watch.stop.is_stopping())
+        let is_over = waited == Waited::Met && !(silent && self.watch.stop.is_stopping());
+        Drained { is_over, arrived: is_over && all_there }
     }
 
     /// Whether a publisher has connected again: its barriers prove nothing of what it had sent before.
@@ -244,6 +251,30 @@ impl Conductor<'_, '_> {
         }
         self.watch.sample(&self.fleet).server.memory_bytes()
     }
+
+    /// Whether the server still answers, now that everything is closed: with its statistics, or on a fresh connection.
+    pub(super) async fn is_alive(&mut self, endpoint: &Endpoint) -> Option<bool> {
+        if self.watch.stop.reason() == Some(&StopReason::TargetLost) {
+            return Some(false);
+        }
+        if self.watch.stop.is_stopping() {
+            return None;
+        }
+        let told = self.gauges.iter().rfind(|gauges| gauges.moment == Moment::AfterClose);
+        if told.is_some_and(|gauges| gauges.server.is_some()) {
+            return Some(true);
+        }
+        Some(preflight(endpoint).await.is_ok())
+    }
+}
+
+/// What the wait for what is owed came to.
+#[derive(Debug, Clone, Copy)]
+struct Drained {
+    /// It needs not go on.
+    is_over: bool,
+    /// Everything owed has arrived, or is proved lost.
+    arrived: bool,
 }
 
 /// Something that has been so at every look for a while.

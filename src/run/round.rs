@@ -12,6 +12,7 @@ use super::stop::StopReason;
 use super::watch::{Waited, Watch};
 use crate::clients::board::Board;
 use crate::clients::fleet::{Fleet, FleetCounts, FleetError, FleetResult, Paths};
+use crate::clients::handshake::Endpoint;
 use crate::clients::source::spans;
 use crate::clients::tally::GroupTally;
 use crate::clock::{self, Instant};
@@ -48,6 +49,10 @@ pub struct Round {
     pub quiet_passed: bool,
     /// Whether it was watched, after every unsubscribe, what still arrives.
     pub watched: bool,
+    /// When nothing owed was on its way any more, ns on the run's axis; `None`: that was given up.
+    pub drained_ns: Option<u64>,
+    /// Whether the server still answered after the last close; `None`: it was not asked.
+    pub alive: Option<bool>,
     /// Resident memory of the server after the cool-down.
     pub server_memory_end: Option<u64>,
     /// CPU time of the busiest generator thread over the phases, and their length.
@@ -67,6 +72,8 @@ pub struct Conductor<'a, 'w> {
     waves: Vec<Wave>,
     peak_active: u64,
     pub(super) gauges: Vec<Gauges>,
+    /// For one more connection at the end.
+    endpoint: Endpoint,
     /// Phases at whose end the gauges are read.
     pub(super) gauges_asked: Vec<usize>,
 }
@@ -91,6 +98,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             watch,
             fleet,
             shards: paths.shards,
+            endpoint: paths.endpoint.clone(),
             stopping_since: None,
             phases: Vec::new(),
             waves: Vec::new(),
@@ -114,8 +122,10 @@ impl<'a, 'w> Conductor<'a, 'w> {
             self.phases().await;
         }
         let busiest = Some((self.fleet.counts().busiest_cpu.saturating_sub(cpu_before), began.elapsed()));
-        let Ending { barriers_complete, quiet_passed, watched, server: after } = self.end().await;
+        let Ending { barriers_complete, drained_ns, quiet_passed, watched, server: after } = self.end().await;
         let server_memory_end = self.cool_down().await;
+        let endpoint = self.endpoint.clone();
+        let alive = self.is_alive(&endpoint).await;
         let Self { fleet, phases, waves, peak_active, gauges, watch, .. } = self;
         let fleet = fleet.finish().inspect_err(|e| {
             watch.stop.stop(StopReason::Internal(e.to_string()));
@@ -132,6 +142,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
             barriers_complete,
             quiet_passed,
             watched,
+            drained_ns,
+            alive,
             server_memory_end,
             busiest,
         })

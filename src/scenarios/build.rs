@@ -285,7 +285,11 @@ fn small(
             condition.not_applicable = Some(format!("`{}` is limited for full size", term.metric));
             return;
         }
-        let reason = if nobody(plan, term) {
+        let hidden =
+            || plan.hides_slow_consumers().filter(|_| reduced && term.metric.starts_with("slow_consumers."));
+        let reason = if let Some(hidden) = hidden() {
+            hidden
+        } else if nobody(plan, term) {
             "every connection is hit by a fault, so there are no bystanders".to_owned()
         } else if let Some((samples, needed)) = too_few(plan, predicted, term) {
             let (needed, samples) = (show_count(needed), show_count(samples));

@@ -293,6 +293,7 @@ fn names_fall_back_to_the_built_in_ones() {
         "jitter-50-500ms",
         "random-drops",
         "cascading-failures",
+        "queue-saturation",
         "thundering-herd",
     ];
     let expected = std::iter::once(("small", false)).chain(built_in.map(|name| (name, true)));

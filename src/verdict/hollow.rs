@@ -15,7 +15,7 @@ pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
         return Some("no fault was applied, so nobody was a victim".to_owned());
     }
     match keys.as_slice() {
-        ["ledger", "lost" | "lost_proven" | "lost_presumed"] => {
+        ["ledger", "lost" | "lost_proven" | "lost_presumed" | "lost_unexplained"] => {
             none("ledger", "obligations", "no delivery was owed")
                 .or_else(|| none("ledger", "receipts", "nothing was received"))
         }

@@ -163,6 +163,14 @@ impl Gap {
             (Self::Null, ["flow", ..]) => "nothing was received".to_owned(),
             (Self::Null, ["faults", _, "delays", ..]) => "it delayed nothing".to_owned(),
             (Self::Null, ["faults", ..]) => "it was never applied".to_owned(),
+            (Self::Null, ["slow_consumers", ..]) => "no reader was slow".to_owned(),
+            (Self::Null, ["ledger", "lost_unexplained"]) => {
+                "slow readers lost deliveries, and the target does not say how many it dropped".to_owned()
+            }
+            (Self::Null, ["drain", ..]) => {
+                "not everything owed had arrived when the wait for it ended".to_owned()
+            }
+            (Self::Null, ["server", ..]) => "the server was not asked whether it still answers".to_owned(),
             (Self::Null, ["rounds", ..]) => "there were no two rounds to compare".to_owned(),
             (Self::Null, ["waves", ..]) => "there were no two waves to compare".to_owned(),
             (Self::Null, _) => format!("{} has no samples", term.metric),

@@ -14,7 +14,9 @@ pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
         // What has arrived, and what was owed, no later arrival takes back.
         ["ledger", "obligations" | "delivered"] => None,
         ["ledger", class] => given_up(class, term, evidence).or_else(|| match *class {
-            "lost" | "lost_proven" | "lost_presumed" => open_deliveries(term, evidence),
+            "lost" | "lost_proven" | "lost_presumed" => open_deliveries(term, evidence, 0.0),
+            // A server that ends the connection of a slow reader has said what became of the rest.
+            "lost_unexplained" => open_deliveries(term, evidence, cut_short(evidence)),
             _ => None,
         }),
         // Who is still on the way back goes on trying, and its breaker may still close.
@@ -43,7 +45,7 @@ fn given_up(class: &str, term: &Term, evidence: &Evidence) -> Option<String> {
         return Some("the settle deadline passed before every victim was back".to_owned());
     }
     match class {
-        "lost" | "lost_proven" | "lost_presumed" if passed("barrier") => {
+        "lost" | "lost_proven" | "lost_presumed" | "lost_unexplained" if passed("barrier") => {
             Some("the barrier deadline passed, so the end of some streams was not proved".to_owned())
         }
         "after_unsubscribe" | "strange" => unwatched(evidence).or_else(|| unanswered(term, evidence)),
@@ -101,8 +103,13 @@ fn least_recovered(report: &Value) -> Option<f64> {
     groups.values().filter_map(|group| group.get("recovered_ratio")?.as_f64()).reduce(f64::min)
 }
 
-/// Owed deliveries that might be losses.
-fn open_deliveries(term: &Term, evidence: &Evidence) -> Option<String> {
+/// Deliveries to slow readers that the server cut short.
+fn cut_short(evidence: &Evidence) -> f64 {
+    evidence.report.pointer("/slow_consumers/cut_short").and_then(Value::as_f64).unwrap_or_default()
+}
+
+/// Owed deliveries that might be losses, but for so many that are explained.
+fn open_deliveries(term: &Term, evidence: &Evidence, explained: f64) -> Option<String> {
     let count = |class: &str| lookup::sibling(&evidence.report, term, &["ledger", class]).unwrap_or_default();
     let unverified = count("unverified");
     if unverified > 0.0 {
@@ -112,7 +119,8 @@ fn open_deliveries(term: &Term, evidence: &Evidence) -> Option<String> {
     // all the same.
     let excused = count("indeterminate_by_faults");
     let open = count("indeterminate");
-    let undecided = if evidence.promises_resume() { open + count("suppressed") } else { open - excused };
+    let undecided =
+        if evidence.promises_resume() { open + count("suppressed") } else { open - excused } - explained;
     (undecided > 0.0).then(|| {
         let why = if evidence.applied() > 0 { ", and no cut of ours explains it" } else { "" };
         format!("whether {} owed deliveries were lost cannot be decided{why}", human::number(undecided))

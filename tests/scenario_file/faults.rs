@@ -112,6 +112,62 @@ fn every_kind_of_fault_can_be_shown_and_read_again() {
     assert_eq!(fault("p2").length, Some(Duration::from_secs(3)));
 }
 
+/// Slow consumers, who must be owed a lot.
+const SLOW: &str = r#"
+[scenarios.mine]
+about = "x"
+channels = 1
+phases = [{ name = "one", for = "10s" }, { name = "two", for = "10s" }]
+subscribers.a = { connections = 20 }
+publishers.feed = { rate = "1000/s", payload = "2KiB" }
+reached.all = "faults.r.applied / predicted == 100%"
+
+[scenarios.mine.faults]
+r = { on = "a", fraction = "25%", phase = "one", slow-consumer = { reads = "64KiB/s" } }
+b = { on = "a", fraction = "25%", phase = "one", slow-consumer = { reads = "100KB/s", receive-buffer = "8KiB" } }
+p = { on = "a", fraction = "50%", slow-consumer = { pause = "6s", every = "7s" } }
+c = { on = ["r", "b"], phase = "two", slow-consumer = { reads = "1MiB/s", pause = "1s", every = "1.5s", receive-buffer = "1MiB" } }
+"#;
+
+#[test]
+fn slow_consumers_can_be_shown_read_again_and_told_in_words() {
+    let (shown, plan) = shown_and_read_again(SLOW).unwrap();
+    let told: String = plan.fault_details().into_iter().map(|(fault, _)| format!("{fault}\n")).collect();
+    insta::assert_snapshot!("show_slow_consumers", format!("{shown}\n{told}"));
+}
+
+/// A server feels a slow reader only when the kernels are full. Of a whole scenario that is an error; of a reduced one its
+/// conditions are not applicable, and that is said beforehand.
+#[test]
+fn who_is_owed_too_little_is_not_felt() {
+    let text = |events: u32| {
+        format!(
+            "[scenarios.mine]\nabout = \"x\"\nchannels = 1\nsubscribers.a = {{ connections = 20 }}\n\
+             publishers.feed = {{ rate = \"1000/s\", events = {events}, payload = \"2KiB\" }}\n\
+             faults.s = {{ on = \"a\", fraction = \"50%\", slow-consumer = {{ reads = \"64KiB/s\" }} }}\n\
+             reached.felt = \"slow_consumers.felt_ratio == 100%\"\nreached.hit = \"faults.s.applied > 0\"\n"
+        )
+    };
+    // 8 MiB / (2,048 - 65.536) bytes that each event leaves unread.
+    assert_eq!(check(&text(4_233)), Ok(Vec::new()));
+    let problems = check(&text(4_220)).unwrap_err();
+    assert_eq!(problems.0.len(), 1);
+    assert_eq!(
+        problems.0[0].message,
+        "a slow reader of `s` is owed 7.98MiB beyond what it reads, and 8MiB are hidden from the server by the kernels"
+    );
+    let file = text(10_000);
+    let catalogue = Catalogue::from_text(Some(("my.toml", &file))).unwrap();
+    let reasons = |scale: f64| {
+        let options = Options { scale, ..Options::default() };
+        let plan = catalogue.plan(&["mine"], &options).unwrap().plans.remove(0);
+        plan.reached.into_iter().filter_map(|c| Some((c.id, c.not_applicable?))).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(0.5), []);
+    let hidden = "slow readers are owed 1.89MiB beyond what they read, and the kernels hide 8MiB".to_owned();
+    assert_eq!(reasons(0.1), [("felt".to_owned(), hidden)]);
+}
+
 #[test]
 fn every_fault_is_told_in_words() {
     let plan = Catalogue::from_text(Some(("my.toml", &kinds())))

@@ -138,6 +138,12 @@ impl Gauges {
 }
 
 impl Counters {
+    /// Deliveries that the server says it dropped meanwhile; `None`: it does not say.
+    #[must_use]
+    pub fn dropped(&self) -> Option<f64> {
+        self.grown(ServerCount::Dropped)
+    }
+
     /// A counter that went back belongs to a server that was restarted: its growth is not known.
     fn grown(&self, count: ServerCount) -> Option<f64> {
         let grown = self.after?.get(count)? - self.before?.get(count)?;

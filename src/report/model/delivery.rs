@@ -66,6 +66,11 @@ pub struct Ledger {
     pub unverified: u64,
     /// `lost_proven + lost_presumed`, and `missed_disconnected` unless the contract is `at-most-once`.
     pub lost: u64,
+    /// Of those, the ones that what the server does about slow readers does not explain: losses of others, and those of
+    /// slow readers beyond what the server says it dropped. Known of the whole run only; null: slow readers lost
+    /// deliveries, and the server does not say what it dropped.
+    #[serde(default)]
+    pub lost_unexplained: Option<u64>,
     /// Event messages received, counted by the decoder.
     pub receipts: u64,
     /// First receipts of an event.

@@ -81,6 +81,22 @@ pub struct FaultReport {
     /// Delays as drawn and as they were, of faults that delay.
     #[serde(default)]
     pub delays: Option<DelayReport>,
+    /// What was really read, of faults that make readers slow.
+    #[serde(default)]
+    pub reads: Option<ReadReport>,
+}
+
+/// What slow readers really read while they were slow.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReadReport {
+    /// Bytes taken from their sockets, all readers together.
+    pub total_bytes: u64,
+    /// How long they were connected and slow, all readers added up.
+    pub lasted_s: f64,
+    /// What one of them read in a second.
+    pub per_second_bytes: f64,
+    /// Pauses in which one of them would have read, all readers together.
+    pub pauses: u64,
 }
 
 /// One point that connections are ended at.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use crate::inject::{Act, FaultTally};
-use crate::report::model::{DelayReport, FaultReport, PointReport};
+use crate::inject::{Act, FaultTally, Reads};
+use crate::report::model::{DelayReport, FaultReport, PointReport, ReadReport};
 use crate::scenarios::plan::{DropPoint, Fault, Part, Plan};
 
 /// Every fault of the plan. How often it was planned is read off the schedule, never off what happened.
@@ -39,6 +39,7 @@ pub(super) fn faults(
             points_hit: tally.points.len() as u64,
             points: points(acts, index, tally),
             delays: delays(tally),
+            reads: reads(tally),
         };
         (fault.name.clone(), report)
     };
@@ -78,6 +79,18 @@ fn points(acts: &[Act], fault: usize, tally: &FaultTally) -> IndexMap<String, Po
         (planned > 0).then(|| (point.word().to_owned(), PointReport { planned, applied }))
     };
     DropPoint::ALL.into_iter().filter_map(one).collect()
+}
+
+/// What slow readers read; nothing where there were none.
+fn reads(tally: &FaultTally) -> Option<ReadReport> {
+    let Reads { bytes, lasted, pauses } = tally.reads;
+    let lasted_s = lasted.as_secs_f64();
+    (lasted_s > 0.0).then(|| ReadReport {
+        total_bytes: bytes,
+        lasted_s,
+        per_second_bytes: bytes as f64 / lasted_s,
+        pauses,
+    })
 }
 
 /// What was drawn beside what it was; nothing where nothing was delayed.

@@ -8,10 +8,12 @@ use super::faults::faults;
 use super::generator::generator;
 use super::publishing::{due, flow, published};
 use super::returns::returns;
+use super::slow::{self, Known};
+use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::PublisherResult;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
-use crate::metrics::LatencySet;
+use crate::metrics::{LatencySet, Recorder};
 use crate::report::model::{
     Example, Latencies, PhaseReport, Published, Report, Setup, Slice, WaveMemory, Waves,
 };
@@ -24,6 +26,7 @@ use crate::scenarios::plan::Plan;
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
     let Round { mut fleet, phases, waves, setup, peak_active, busiest, barriers_complete, .. } = round;
+    let counters = round.counters;
     let schedule = Schedule::of(plan);
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
     report.connections = connections(
@@ -75,23 +78,21 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         report.groups.insert(group.name.clone(), slice);
     }
     report.groups.extend(prober(&fleet.publisher.links));
-    report.phases = phases
-        .iter()
-        .enumerate()
-        .map(|(index, span)| PhaseReport {
-            published: published(
-                fleet.publisher.groups.iter().zip(&due).map(|(group, due)| (&group[index], due[index])),
-            ),
-            flow: flow(
-                &fleet.latency.receipts,
-                fleet.publisher.groups.iter().map(|group| &group[index]),
-                span.1,
-            ),
-            ..phase_report(plan, (index, *span), &fleet.latency, &totals, &selections)
-        })
-        .collect();
+    report.phases = phase_reports(plan, &phases, &fleet, &totals, &selections, &due);
+    report.server.alive = round.alive;
+    report.drain.duration_s = drained(&fleet.publisher, round.drained_ns);
     fill_timeline(report, &totals);
+    let known =
+        Known { plan, acts: schedule.acts(), fleet: &fleet, totals: &totals, counters: counters.as_ref() };
+    slow::fill(report, &known);
     sums(&totals.all(), totals.receipts(), obligations)
+}
+
+/// From the last publish until nothing owed was on its way any more, in seconds.
+fn drained(publisher: &PublisherResult, drained_ns: Option<u64>) -> Option<f64> {
+    let last =
+        publisher.groups.iter().flatten().filter_map(|tally| tally.span_ns).map(|(_, last)| last).max()?;
+    Some(drained_ns?.saturating_sub(last) as f64 / 1e9)
 }
 
 /// The whole run as one group of publishers saw it.
@@ -118,6 +119,26 @@ fn spread(waves: &[crate::report::model::Wave]) -> Option<f64> {
     let largest = growth.iter().copied().fold(f64::MIN, f64::max);
     let smallest = growth.iter().copied().fold(f64::MAX, f64::min);
     (smallest > 0.0).then(|| largest / smallest)
+}
+
+/// Every phase that began.
+fn phase_reports(
+    plan: &Plan,
+    phases: &[(u64, u64)],
+    fleet: &FleetResult,
+    totals: &Totals,
+    selections: &[Selection],
+    due: &[Vec<u64>],
+) -> Vec<PhaseReport> {
+    let groups = &fleet.publisher.groups;
+    let one = |(index, span): (usize, &(u64, u64))| {
+        let mut report = phase_report(plan, (index, *span), &fleet.latency, totals, selections);
+        report.published = published(groups.iter().zip(due).map(|(group, due)| (&group[index], due[index])));
+        report.flow = flow(&fleet.latency.receipts, groups.iter().map(|group| &group[index]), span.1);
+        report.latency.publish_ack = fleet.publisher.acks.get(index).and_then(Recorder::latency);
+        report
+    };
+    phases.iter().enumerate().map(one).collect()
 }
 
 /// One phase as subscribers saw it.

@@ -9,8 +9,10 @@ mod facts;
 mod faults;
 mod fill;
 mod generator;
+mod policy;
 mod publishing;
 mod returns;
+mod slow;
 #[cfg(test)]
 mod tests;
 

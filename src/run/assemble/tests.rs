@@ -302,6 +302,19 @@ fn the_contract_decides_what_fails_and_never_what_is_counted() {
     }
 }
 
+/// What publishers leave behind who did nothing.
+fn nobody_published() -> PublisherResult {
+    PublisherResult {
+        faults: Vec::new(),
+        groups: vec![Vec::new()],
+        links: Vec::new(),
+        latency: LatencySet::new(0, 0),
+        acks: Vec::new(),
+        unacked: Vec::new(),
+        unacked_capped: false,
+    }
+}
+
 /// Seven subscriptions on one channel; one event in each phase, the second of which only bystanders receive.
 fn round(plan: &Plan) -> (FleetResult, Totals) {
     let streams = Arc::new(Streams::new(1, &[GroupShape { connections: 1 }]));
@@ -354,14 +367,7 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
     groups[1].reconnected = 2;
     groups[1].recovered = 1;
     latency.reconnect[1].record_us(30_000);
-    let publisher = PublisherResult {
-        faults: Vec::new(),
-        groups: vec![Vec::new()],
-        links: Vec::new(),
-        latency: LatencySet::new(0, 0),
-        unacked: Vec::new(),
-        unacked_capped: false,
-    };
+    let publisher = nobody_published();
     let phases = [(0, 1_000_000_000), (1_000_000_000, 2_000_000_000)];
     let totals = ledger.close(&Facts::new(plan, &streams, &phases, &publisher));
     let fleet = FleetResult {
@@ -371,6 +377,7 @@ fn round(plan: &Plan) -> (FleetResult, Totals) {
         latency,
         publisher,
         faults: Vec::new(),
+        slow: Vec::new(),
         board,
     };
     (fleet, totals)

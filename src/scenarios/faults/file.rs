@@ -9,7 +9,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use toml::Spanned;
 
-use super::kinds::{DelayWord, DirectionWord, HandshakeWord, LinkDelayTable, PartitionTable, TerminateTable};
+use super::kinds::{
+    DelayWord, DirectionWord, HandshakeWord, LinkDelayTable, PartitionTable, SlowConsumerTable,
+    TerminateTable,
+};
 use crate::scenarios::file::{OneOrMany, Wait};
 use crate::scenarios::units::{Ratio, Span};
 
@@ -37,6 +40,7 @@ pub(crate) enum Kind {
     Stall(DirectionWord),
     Partition(PartitionTable),
     HandshakeAbort(HandshakeWord),
+    SlowConsumer(SlowConsumerTable),
     /// Known by name only.
     NotYet(Key),
 }
@@ -114,6 +118,7 @@ impl Kind {
             Key::Stall => Self::Stall(map.next_value()?),
             Key::Partition => Self::Partition(map.next_value()?),
             Key::HandshakeAbort => Self::HandshakeAbort(map.next_value()?),
+            Key::SlowConsumer => Self::SlowConsumer(map.next_value()?),
             other => {
                 map.next_value::<IgnoredAny>()?;
                 Self::NotYet(other)
@@ -131,6 +136,7 @@ impl Kind {
             Self::Stall(_) => Key::Stall,
             Self::Partition(_) => Key::Partition,
             Self::HandshakeAbort(_) => Key::HandshakeAbort,
+            Self::SlowConsumer(_) => Key::SlowConsumer,
             Self::NotYet(key) => *key,
         };
         key.word()

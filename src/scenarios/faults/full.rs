@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use super::file::{FaultTable, Kind, StaggerWord, kinds};
 use super::kinds::{Code, DelayWord, How, LinkDelayTable, Points, TerminateTable};
+use super::slow;
 use crate::scenarios::file::{Name, OneOrMany};
 use crate::scenarios::full::{At, Cuts, missing};
 use crate::scenarios::plan::{self, DropPoint, FaultKind, LinkDelay, Stagger, Terminate};
@@ -159,6 +160,10 @@ impl FullFault {
             Kind::Hold(direction) => FaultKind::Hold(direction.0),
             Kind::Stall(direction) => FaultKind::Stall(direction.0),
             Kind::Partition(table) => FaultKind::Partition { or_stall: table.otherwise.is_some() },
+            Kind::SlowConsumer(table) => {
+                let slow = slow::consumer(table, &self.kind_span, cuts, path, findings)?;
+                FaultKind::SlowConsumer(slow)
+            }
             Kind::HandshakeAbort(point) => FaultKind::HandshakeAbort((*point).into()),
             Kind::Terminate(table) => return self.terminate(table, cuts, path, findings),
             Kind::NotYet(_) => return None,

@@ -10,9 +10,10 @@ use serde::de::value::{SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Unexpected};
 use toml::Spanned;
 
+use crate::scenarios::file::Wait;
 use crate::scenarios::file::read;
 use crate::scenarios::plan::{self, Delay};
-use crate::scenarios::units::{Size, Span, Whole};
+use crate::scenarios::units::{ByteRate, Size, Span, Whole};
 
 /// A delay: a duration, or a distribution of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,6 +128,16 @@ pub(crate) struct PartitionTable {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Otherwise {
     Stall,
+}
+
+/// A client that does not keep up.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct SlowConsumerTable {
+    pub(crate) reads: Option<ByteRate>,
+    pub(crate) pause: Option<Wait>,
+    pub(crate) every: Option<Wait>,
+    pub(crate) receive_buffer: Option<Size>,
 }
 
 /// How far an attempt to connect comes.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::build::victims_of;
 use super::delays::{longest, mean, width};
 use super::full::{FullFault, MOST_BUFFER};
-use super::overlaps;
+use super::{overlaps, slow};
 use crate::inject::Schedule;
 use crate::scenarios::full::Full;
 use crate::scenarios::plan::{
@@ -27,6 +27,7 @@ pub(crate) fn check(full: &Full, plan: &Plan, findings: &mut Vec<Finding>) {
     for (index, (written, fault)) in full.faults.iter().zip(&plan.faults).enumerate() {
         findings.extend(too_few(&schedule, index, written));
         findings.extend(not_published(plan, written));
+        findings.extend(slow::unfelt(plan, &schedule, index, written));
         findings.extend(no_web_socket(plan, &schedule, index, written));
         if let FaultKind::LinkDelay(link) = &fault.kind {
             for crew in hit(plan, &schedule, index) {

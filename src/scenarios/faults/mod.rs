@@ -13,6 +13,7 @@ mod loads;
 mod overlaps;
 pub(crate) mod policies;
 pub(crate) mod resolved;
+mod slow;
 mod suits;
 mod times;
 pub(crate) mod words;

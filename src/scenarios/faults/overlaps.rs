@@ -14,6 +14,7 @@ enum Grip {
     Up,
     Down,
     Bytes,
+    Reading,
     Attempts,
 }
 
@@ -26,6 +27,7 @@ impl Grip {
                 up.into_iter().chain(link.down.map(|_| Self::Down)).collect()
             }
             FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. } => vec![Self::Bytes],
+            FaultKind::SlowConsumer(_) => vec![Self::Reading, Self::Bytes],
             FaultKind::HandshakeAbort(_) => vec![Self::Attempts],
             FaultKind::Terminate(_) => Vec::new(),
         }
@@ -36,6 +38,7 @@ impl Grip {
             Self::Thinking => "have it think",
             Self::Up => "delay what it sends",
             Self::Down => "delay what it gets",
+            Self::Reading => "decide how it reads",
             Self::Bytes => "keep its bytes from travelling",
             Self::Attempts => "end its attempts to connect",
         }

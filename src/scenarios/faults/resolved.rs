@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::full::FullFault;
-use crate::scenarios::plan::{Delay, FaultKind, How, LinkDelay, Stagger, Terminate};
+use crate::scenarios::plan::{Delay, FaultKind, How, LinkDelay, SlowConsumer, Stagger, Terminate};
 use crate::scenarios::units::{exact_duration, exact_ratio, exact_size};
 
 /// The table of a fault; `parts`: the names of those that it acts in.
@@ -46,9 +46,26 @@ fn value(kind: &FaultKind) -> Value {
         FaultKind::Hold(direction) | FaultKind::Stall(direction) => json!(direction.word()),
         FaultKind::Partition { or_stall: true } => json!({"otherwise": "stall"}),
         FaultKind::Partition { or_stall: false } => json!({}),
+        FaultKind::SlowConsumer(slow) => slow_consumer(slow),
         FaultKind::HandshakeAbort(point) => json!(point.word()),
         FaultKind::Terminate(end) => terminate(end),
     }
+}
+
+fn slow_consumer(slow: &SlowConsumer) -> Value {
+    let mut table = Map::new();
+    let mut put = |key: &str, value: String| table.insert(key.to_owned(), json!(value));
+    if let Some(reads) = slow.reads {
+        put("reads", format!("{}/s", exact_size(reads)));
+    }
+    if let Some(pauses) = slow.pauses {
+        put("pause", exact_duration(pauses.pause));
+        put("every", exact_duration(pauses.every));
+    }
+    if let Some(bytes) = slow.receive_buffer {
+        put("receive-buffer", exact_size(bytes.into()));
+    }
+    Value::Object(table)
 }
 
 fn delay(delay: Delay) -> Value {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::aims::{Hits, name_of};
 use super::full::{FullFault, SETUP};
+use super::slow;
 use crate::scenarios::full::{Full, FullSubscribers};
 use crate::scenarios::plan::{Crew, DropPoint, FaultKind, How, Reconnect, Stagger, Terminate};
 use crate::scenarios::problem::Finding;
@@ -15,6 +16,7 @@ pub(crate) fn check(full: &Full, fault: &FullFault, hits: &Hits, findings: &mut 
         Some(FaultKind::HandshakeAbort(_)) => findings.extend(nobody_connects(full, fault, hits)),
         _ => {}
     }
+    findings.extend(slow::suits(full, fault, hits));
     findings.extend(nobody_publishes(full, fault, hits));
     findings.extend(nobody_is_there(fault));
 }

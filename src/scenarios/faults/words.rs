@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::scenarios::plan::{
-    Delay, Direction, DropPoint, FaultKind, How, Reconnect, SubscriberGroup, Terminate,
+    Delay, Direction, DropPoint, FaultKind, How, Reconnect, SlowConsumer, SubscriberGroup, Terminate,
 };
-use crate::scenarios::units::{show_count, show_duration};
+use crate::scenarios::units::{exact_size, show_count, show_duration};
 
 /// What happens to the victims of a fault; `victims`: how many there are.
 pub(crate) fn does(kind: &FaultKind, victims: u64) -> String {
@@ -33,9 +33,19 @@ pub(crate) fn does(kind: &FaultKind, victims: u64) -> String {
             "are partitioned (or stalled where the kernel does not allow it)".to_owned()
         }
         FaultKind::Partition { or_stall: false } => "are partitioned".to_owned(),
+        FaultKind::SlowConsumer(slow) => slowly(slow),
         FaultKind::HandshakeAbort(point) => format!("cannot connect (ended at {})", point.word()),
         FaultKind::Terminate(end) => ends(end, victims),
     }
+}
+
+/// How a client reads that does not keep up.
+fn slowly(slow: &SlowConsumer) -> String {
+    let rate = slow.reads.map(|rate| format!("read {}/s", exact_size(rate)));
+    let pauses = slow.pauses.map(|p| format!("stop reading for {} every {}", show(p.pause), show(p.every)));
+    let does: Vec<String> = rate.into_iter().chain(pauses).collect();
+    let buffer = slow.receive_buffer.map(|bytes| format!(" into a buffer of {}", exact_size(bytes.into())));
+    format!("{}{}", does.join(" and "), buffer.unwrap_or_default())
 }
 
 fn ends(end: &Terminate, victims: u64) -> String {

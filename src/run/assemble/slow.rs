@@ -1,0 +1,236 @@
+//! Slow readers: what they were behind by, what the server did about them, and whether what was lost is explained by it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::policy::{self, Signs};
+use crate::clients::fleet::FleetResult;
+use crate::clients::slow::SlowReader;
+use crate::inject::{Act, cohort};
+use crate::ledger::{Class, Counts, Totals};
+use crate::metrics::server_stats::Counters;
+use crate::report::human;
+use crate::report::model::{Health, Report, SlowConsumers, SlowPolicy};
+use crate::scenarios::plan::{FELT, FaultKind, Pace, Plan};
+
+/// How long half of all publishes wait for their acknowledgement at least before publishers count as held up: far above
+/// what a busy machine makes of it, far below what it takes to wait for a reader. In µs.
+const HELD_UP_US: u64 = 250_000;
+/// How many times as long as before readers were slow it must be.
+const HELD_UP_TIMES: u64 = 10;
+/// The share of the planned rate that a publisher which is not held up keeps.
+const KEPT_RATE: f64 = 0.9;
+/// How far the server's count of what it dropped may be below ours.
+const TOLERANCE: f64 = 0.01;
+
+/// What is known of a run in which readers may have been slow.
+pub(super) struct Known<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) acts: &'a [Act],
+    pub(super) fleet: &'a FleetResult,
+    pub(super) totals: &'a Totals,
+    pub(super) counters: Option<&'a Counters>,
+}
+
+/// Fills in what is said of slow readers, and which losses are unexplained. All else of the report is there.
+pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
+    let readers = &known.fleet.slow;
+    let slow = known.slow_cohorts();
+    let others = (0..super::cohorts::count(known.plan)).filter(|cohort| !slow.contains(cohort));
+    let lost_by_others: u64 =
+        others.map(|cohort| known.totals.group(cohort).lost(known.plan.target.contract)).sum();
+    let owed = known.counts(&slow);
+    let lost = owed.of(Class::LostProven) + owed.of(Class::LostPresumed);
+    let admitted = known.counters.and_then(Counters::dropped).map(|dropped| dropped as u64);
+    report.ledger.lost_unexplained = match admitted {
+        _ if lost == 0 => Some(lost_by_others),
+        // Whether it admits to them is not known.
+        None => None,
+        Some(admitted) if lost as f64 <= admitted as f64 * (1.0 + TOLERANCE) => Some(lost_by_others),
+        Some(admitted) => Some(lost_by_others + lost.saturating_sub(admitted)),
+    };
+    if readers.is_empty() {
+        return;
+    }
+    let mut found = SlowConsumers {
+        readers: readers.len() as u64,
+        backlog_bytes: readers.iter().map(|one| one.peak_bytes).min().unwrap_or_default(),
+        backlog_max_bytes: readers.iter().map(|one| one.peak_bytes).max().unwrap_or_default(),
+        disconnected: readers.iter().filter(|one| one.disconnected).count() as u64,
+        disconnects: known.disconnects(&slow),
+        passed_over: readers.iter().filter(|one| one.passed_over > 0).count() as u64,
+        lost,
+        missed: owed.of(Class::MissedDisconnected),
+        admitted,
+        ..SlowConsumers::default()
+    };
+    let open = owed.of(Class::Indeterminate).saturating_sub(owed.excused);
+    // Where no connection was ended for being slow, that explains nothing.
+    found.cut_short = if found.disconnected > 0 { open } else { 0 };
+    known.publishing(report, &mut found);
+    let signs = Signs {
+        disconnected: found.disconnected > 0,
+        dropped: lost > 0,
+        held_up: held_up(report, &found),
+        backlog: found.backlog_bytes > FELT,
+        open: open > found.cut_short,
+    };
+    (found.policy, found.also) = policy::name(signs);
+    let felt =
+        |one: &&SlowReader| signs.held_up || one.peak_bytes > FELT || one.disconnected || one.passed_over > 0;
+    found.felt_ratio = readers.iter().filter(felt).count() as f64 / readers.len() as f64;
+    found.server_memory_rise_bytes = memory_rise(report, &known.slow_faults());
+    found.evidence = evidence(&found);
+    report.slow_consumers = Some(found);
+}
+
+impl Known<'_> {
+    fn is_slow(&self, fault: usize) -> bool {
+        matches!(self.plan.faults[fault].kind, FaultKind::SlowConsumer(_))
+    }
+
+    /// Names of the faults that make readers slow.
+    fn slow_faults(&self) -> Vec<&str> {
+        let faults = self.plan.faults.iter().enumerate();
+        faults.filter(|(index, _)| self.is_slow(*index)).map(|(_, fault)| fault.name.as_str()).collect()
+    }
+
+    /// Cohorts of victims among which there are slow readers. Other victims of the same group are in them too.
+    fn slow_cohorts(&self) -> BTreeSet<usize> {
+        let mut first = 0;
+        let mut slow = BTreeSet::new();
+        for (index, group) in self.plan.subscribers.iter().enumerate() {
+            let own = first..first + group.connections;
+            first = own.end;
+            if self.acts.iter().any(|act| self.is_slow(act.fault) && own.contains(&act.connection)) {
+                slow.insert(cohort(index, true));
+            }
+        }
+        slow
+    }
+
+    fn counts(&self, cohorts: &BTreeSet<usize>) -> Counts {
+        let mut all = Counts::default();
+        cohorts.iter().for_each(|cohort| all += &self.totals.group(*cohort));
+        all
+    }
+
+    fn disconnects(&self, cohorts: &BTreeSet<usize>) -> BTreeMap<String, u64> {
+        let mut all = BTreeMap::new();
+        for cohort in cohorts {
+            for (name, count) in self.fleet.groups[*cohort].disconnected_slow.by_name() {
+                *all.entry(name).or_default() += count;
+            }
+        }
+        all
+    }
+
+    /// How publishing went while readers were slow, and before. Only phases count in which every publisher has a rate to
+    /// keep: of one that sends as fast as it can nobody knows how fast that should be.
+    fn publishing(&self, report: &Report, found: &mut SlowConsumers) {
+        let names = self.slow_faults();
+        let slow = |phase: usize| {
+            let name = &self.plan.phases[phase].name;
+            names.iter().any(|fault| report.faults.get(*fault).is_some_and(|f| f.parts.contains(name)))
+        };
+        let planned = |phase: usize| {
+            let groups = self.plan.publishers.iter().filter(|group| group.phases.contains(&phase));
+            groups
+                .map(|group| if let Pace::Open(rate) = group.pace { Some(rate) } else { None })
+                .sum::<Option<f64>>()
+        };
+        let begun = 0..report.phases.len();
+        let with_rate = |phase: &usize| planned(*phase).is_some_and(|rate| rate > 0.0);
+        let p50 = |phase: usize| Some(report.phases[phase].latency.publish_ack.as_ref()?.p50_us);
+        let first = begun.clone().find(|phase| slow(*phase)).unwrap_or(begun.end);
+        found.publish_ack_before_us = (0..first).filter(with_rate).filter_map(p50).max();
+        let during: Vec<usize> = begun.filter(|phase| slow(*phase)).filter(with_rate).collect();
+        found.publish_ack_during_us = during.iter().filter_map(|phase| p50(*phase)).max();
+        // The phase that fell furthest behind its plan.
+        let rates =
+            during.iter().filter_map(|phase| Some((report.phases[*phase].published.rate?, planned(*phase)?)));
+        let worst = rates.min_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
+        (found.published_rate, found.planned_rate) = worst.unzip();
+    }
+}
+
+/// Whether publishers were made to wait.
+fn held_up(report: &Report, found: &SlowConsumers) -> bool {
+    let late = found.publish_ack_during_us.is_some_and(|during| {
+        during > HELD_UP_US && during > found.publish_ack_before_us.unwrap_or(0) * HELD_UP_TIMES
+    });
+    let rates = found.published_rate.zip(found.planned_rate);
+    let behind = rates.is_some_and(|(rate, planned)| rate < KEPT_RATE * planned);
+    // A generator that does not keep up publishes too little all by itself.
+    late || (behind && report.generator.health == Health::Ok)
+}
+
+/// How much more memory the server had while readers were slow than when they became so.
+fn memory_rise(report: &Report, faults: &[&str]) -> Option<u64> {
+    let acting = faults.iter().filter_map(|name| report.faults.get(*name));
+    let from = acting.clone().filter_map(|fault| fault.first_s).reduce(f64::min)?;
+    let parts: BTreeSet<&String> = acting.flat_map(|fault| &fault.parts).collect();
+    let ends = report.phases.iter().filter(|phase| parts.contains(&phase.name)).map(|phase| phase.end_s);
+    let until = ends.reduce(f64::max)?;
+    let memory = |points: &[crate::report::model::TimelinePoint]| -> Vec<u64> {
+        points.iter().filter_map(|point| point.server_rss_bytes).collect()
+    };
+    let first = report.timeline.partition_point(|point| point.t_s < from);
+    // Sampled once a second: the sample after the end still knows.
+    let last = report.timeline.partition_point(|point| point.t_s < until) + 1;
+    let before = *memory(&report.timeline[..first]).last()?;
+    let during = memory(report.timeline.get(first..last.min(report.timeline.len()))?);
+    Some(during.into_iter().max()?.saturating_sub(before))
+}
+
+/// By what the policy was recognised.
+fn evidence(found: &SlowConsumers) -> Vec<String> {
+    let mut said = Vec::new();
+    let bytes = |bytes: u64| human::bytes(bytes as f64);
+    let peaks = format!("{} to {}", bytes(found.backlog_bytes), bytes(found.backlog_max_bytes));
+    let beyond = if found.backlog_bytes > FELT { "more than" } else { "and not all beyond the" };
+    said.push(format!(
+        "readers were behind by {peaks} at most, {beyond} {} that the kernels may hold",
+        bytes(FELT)
+    ));
+    if found.disconnected > 0 {
+        let named: Vec<String> = found
+            .disconnects
+            .iter()
+            .map(|(name, count)| format!("{name} {}", human::count(*count)))
+            .collect();
+        said.push(format!(
+            "the server ended the connections of {} of {} slow readers ({})",
+            human::count(found.disconnected),
+            human::count(found.readers),
+            named.join(", ")
+        ));
+    }
+    if found.lost > 0 {
+        said.push(format!(
+            "{} deliveries were lost on connections of slow readers that lived on",
+            human::count(found.lost)
+        ));
+    }
+    if let Some((rate, planned)) = found.published_rate.zip(found.planned_rate) {
+        said.push(format!(
+            "{} were published meanwhile, and {} were planned",
+            human::rate(rate),
+            human::rate(planned)
+        ));
+    }
+    if let Some(during) = found.publish_ack_during_us {
+        let before = found.publish_ack_before_us.map(|us| format!(", and {} before", human::micros(us)));
+        said.push(format!(
+            "half of the publishes were acknowledged within {}{}",
+            human::micros(during),
+            before.unwrap_or_default()
+        ));
+    }
+    if let Some(rise) = found.server_memory_rise_bytes {
+        said.push(format!("the server's memory grew by {} meanwhile", bytes(rise)));
+    }
+    if found.policy == SlowPolicy::Unknown {
+        said.push("what became of some deliveries to slow readers is open".to_owned());
+    }
+    said
+}
