@@ -11,7 +11,7 @@ use super::human::{self, NOTHING, count, micros, ratio, seconds};
 use super::markup::{code, escape, indented, line, list, named, quoted, table, unbroken};
 use super::model::{Example, Judgement, Report, Slice, Verdict, Wave};
 use super::style::{mark, word};
-use super::{coming_back, disturbed, file, words};
+use super::{coming_back, disturbed, file, trends, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
@@ -283,7 +283,7 @@ fn resources(out: &mut String, report: &Report) {
     table(out, &["", "Count", "Server", "Ours", "Difference"], "clrrr", &rows);
 }
 
-/// Memory over waves and rounds, where there were any.
+/// Memory over waves and rounds, where there were any, and trends over the phases.
 fn growth(out: &mut String, report: &Report) {
     if let Some(waves) = &report.waves {
         let known = |n: Option<f64>| n.map_or_else(|| NOTHING.to_owned(), human::bytes);
@@ -316,6 +316,11 @@ fn growth(out: &mut String, report: &Report) {
             table(out, &header, "rrrrrrrrr", &rows);
         }
         line(out, &format!("{}.", escape(&words::round_note(rounds))));
+    }
+    let trends = trends::sentences(report);
+    if !trends.is_empty() {
+        line(out, "### Trends");
+        list(out, trends.iter().map(String::as_str));
     }
 }
 
@@ -401,6 +406,13 @@ mod tests {
     use super::*;
     use crate::report::sample::{inconclusive, sample};
     use crate::report::sample_herd::{cascade, herd};
+
+    #[test]
+    fn trends_have_a_section() {
+        let report = Report { trend: Some(crate::report::sample::trends()), ..sample() };
+        let text = render(&[report]);
+        assert!(text.contains("### Trends\n\n- server memory grew by 3.1 MiB (95 %: "), "{text}");
+    }
 
     #[test]
     fn the_document() {

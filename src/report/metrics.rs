@@ -75,8 +75,9 @@ fn collect() -> Vec<Metric> {
             keys: keys.clone(),
         });
     }
-    // A phase's name is not a measurement of it, and an encoded histogram is not a word.
-    metrics.retain(|metric| metric.path != "name" && !metric.path.ends_with(".hdr"));
+    // A phase's name is not a measurement of it, and neither an encoded histogram nor a reason is a word.
+    let no_word = |path: &str| path == "name" || path.ends_with(".hdr") || path.ends_with(".why");
+    metrics.retain(|metric| !no_word(&metric.path));
     metrics
 }
 
@@ -204,6 +205,9 @@ mod tests {
             ("ledger.lost_unexplained", Dimension::Count),
             ("drain.duration", Dimension::Duration),
             ("faults.stuck.reads.per_second", Dimension::Size),
+            ("trend.server_memory.growth", Dimension::Size),
+            ("trend.deliver_p99.growth", Dimension::Ratio),
+            ("trend.deliver_p99.word", Dimension::Word),
         ];
         for (path, dimension) in table {
             assert_eq!(find(path).map(|m| m.dimension), Some(dimension), "{path}");
@@ -244,6 +248,7 @@ mod tests {
             "name",
             "faults.*.applied",
             "faults.drop.parts",
+            "trend.server_memory.why",
             "x",
         ] {
             assert_eq!(find(path), None, "{path}");

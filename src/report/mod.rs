@@ -21,4 +21,5 @@ pub(crate) mod sample_herd;
 pub mod schema;
 pub mod style;
 pub mod text;
+mod trends;
 mod words;

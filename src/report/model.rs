@@ -13,11 +13,13 @@ mod delivery;
 mod faults;
 mod sides;
 mod slow;
+mod trend;
 
 pub use delivery::*;
 pub use faults::*;
 pub use sides::*;
 pub use slow::*;
+pub use trend::*;
 
 /// Value of [`Report::schema`].
 pub const SCHEMA: &str = "stressctl.report/1";
@@ -87,6 +89,9 @@ pub struct Report {
     pub waves: Option<Waves>,
     /// Comparison of rounds, where there was more than one.
     pub rounds: Option<Rounds>,
+    /// How memory and latency moved over the phases; `null`: too few points of the timeline for any of them.
+    #[serde(default)]
+    pub trend: Option<Trends>,
     /// Every injected fault, planned and applied.
     pub faults: IndexMap<String, FaultReport>,
     /// Memory, CPU and files of both sides.
@@ -95,7 +100,8 @@ pub struct Report {
     pub server_stats: Option<ServerStats>,
     /// Whether the generator kept up.
     pub generator: Generator,
-    /// One point per second.
+    /// One point per second; wider ones in long runs, of which there are never more than 1,200, and narrower ones
+    /// where a trend is to be judged in a short run.
     pub timeline: Vec<TimelinePoint>,
     /// What the plan predicted: metric path (`ledger.delivered`, or `ledger.delivered in PHASE`) → value in base units.
     pub predicted: BTreeMap<String, f64>,
@@ -454,10 +460,10 @@ pub struct RoundMemory {
     pub growth: Option<f64>,
 }
 
-/// One second.
+/// One stretch of the run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelinePoint {
-    /// End of the second on the run's time axis.
+    /// Its end on the run's time axis.
     pub t_s: f64,
     /// Connections open.
     pub open: u64,
@@ -469,12 +475,12 @@ pub struct TimelinePoint {
     pub delivered: u64,
     /// Deliveries lost of events due in it, filled in at close.
     pub lost: u64,
-    /// Median latency of deliveries received in it.
+    /// Median latency of deliveries received in it. Of stretches that were put together later, the mean, by deliveries.
     pub deliver_p50_us: Option<u64>,
     /// 99th percentile of the same.
     pub deliver_p99_us: Option<u64>,
-    /// Memory of this process.
+    /// Memory of this process: the highest that was sampled in it.
     pub client_rss_bytes: u64,
-    /// Memory of the server's process.
+    /// The same of the server's process.
     pub server_rss_bytes: Option<u64>,
 }

@@ -180,6 +180,28 @@ pub(crate) fn sample() -> Report {
     }
 }
 
+/// A calm server memory, and a latency of which too little is known.
+pub(crate) fn trends() -> Trends {
+    Trends {
+        server_memory: Some(MemoryTrend {
+            growth_bytes: 3_250_585.0,
+            interval_bytes: Some([-1_048_576.0, 7_549_747.0]),
+            floor_bytes: 67_108_864.0,
+            word: TrendWord::Steady,
+            why: "the whole interval is below the floor".to_owned(),
+            ..MemoryTrend::default()
+        }),
+        client_memory: None,
+        deliver_p99: Some(RatioTrend {
+            growth: -0.02,
+            interval: Some([-0.15, 0.13]),
+            floor_ratio: 0.1,
+            why: "the floor lies within the interval".to_owned(),
+            ..RatioTrend::default()
+        }),
+    }
+}
+
 /// A run that was interrupted before anything arrived: every optional value is `null`.
 pub(crate) fn inconclusive() -> Report {
     Report {

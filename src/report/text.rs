@@ -6,7 +6,7 @@ use std::path::Path;
 use super::human;
 use super::model::{Judgement, Report, Verdict};
 use super::style::{Style, chars, mark, pad, shorten, word, wrap};
-use super::{coming_back, disturbed, words};
+use super::{coming_back, disturbed, trends, words};
 
 /// Column at which values start.
 const LABEL: usize = 15;
@@ -44,6 +44,7 @@ pub fn render(
     screen.latency(report)?;
     screen.table(&words::RESOURCE_HEADER, &words::resource_rows(&report.resources))?;
     screen.rounds(report)?;
+    screen.trends(report)?;
     screen.blank()?;
     screen.server_counts(report)?;
     screen.blank()?;
@@ -221,6 +222,13 @@ impl<W: Write> Screen<'_, W> {
         self.paragraph("  ", &words::round_note(rounds))
     }
 
+    fn trends(&mut self, report: &Report) -> io::Result<()> {
+        for (i, sentence) in trends::sentences(report).into_iter().enumerate() {
+            self.labelled(if i == 0 { "Trend" } else { "" }, &sentence)?;
+        }
+        Ok(())
+    }
+
     /// The server's figures beside ours.
     fn server_counts(&mut self, report: &Report) -> io::Result<()> {
         let Some(stats) = report.server_stats.as_ref().filter(|stats| !stats.checks.is_empty()) else {
@@ -339,7 +347,7 @@ impl<'a> Row<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample::{inconclusive, sample};
+    use crate::report::sample::{inconclusive, sample, trends as sample_trends};
     use crate::report::sample_herd::{cascade, herd};
 
     fn rendered(report: &Report, style: Style, width: usize) -> String {
@@ -354,6 +362,16 @@ mod tests {
         let text = rendered(&sample(), Style::default(), 100);
         assert!(text.lines().count() <= 60, "{} lines", text.lines().count());
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn trends_are_shown_below_the_memory() {
+        let report = Report { trend: Some(sample_trends()), waves: None, rounds: None, ..sample() };
+        let text = rendered(&report, Style::default(), 100);
+        let below = text.split("Resources").nth(1).and_then(|rest| rest.split("Server counts").next());
+        let shown =
+            "Trend          server memory grew by 3.1 MiB (95 %: -1 MiB to 7.2 MiB), floor 64 MiB: steady\n";
+        assert!(below.is_some_and(|below| below.contains(shown)), "{text}");
     }
 
     #[test]

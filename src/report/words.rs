@@ -3,6 +3,7 @@
 use super::coming_back;
 use super::disturbed::COMPUTED;
 use super::human::{self, NOTHING, bytes, count, micros, ratio, seconds};
+use super::metrics;
 use super::model::*;
 use crate::scenarios::condition::Dimension;
 
@@ -321,7 +322,10 @@ pub(super) fn stat_note(stats: &ServerStats) -> Option<&'static str> {
 pub(super) fn interval(judgement: &Judgement) -> Option<String> {
     let [low, high] = judgement.interval?;
     let percent = judgement.condition.contains('%');
-    let show = |value| human::quantity(value, Dimension::Ratio, percent, 3);
+    // Shares have intervals, and sizes where they are growth over the run.
+    let metric = judgement.condition.split_whitespace().next().and_then(metrics::find);
+    let dimension = metric.map(|m| m.dimension).filter(|dimension| *dimension == Dimension::Size);
+    let show = |value| human::quantity(value, dimension.unwrap_or(Dimension::Ratio), percent, 3);
     Some(format!("95 %: {} to {}", show(low), show(high)))
 }
 

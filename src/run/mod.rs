@@ -15,4 +15,5 @@ pub mod rounds;
 pub mod session;
 pub mod stop;
 pub mod target;
+mod timeline;
 pub mod watch;

@@ -41,7 +41,7 @@ fn summaries(done: &[Report]) -> Rounds {
     let mut rounds = Rounds::default();
     for report in done {
         // The last sample of a round is the one after its cool-down.
-        let memory = report.timeline.last().and_then(|point| point.server_rss_bytes);
+        let memory = report.resources.server.as_ref().map(|server| server.memory_end_bytes);
         rounds.completed += u64::from(report.run.stop_reason == "completed");
         rounds.server_memory_end.bytes.extend(memory);
         rounds.each.push(Round {
@@ -84,7 +84,7 @@ fn keep_gravest(mine: &mut [Judgement], others: &[Judgement], number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{Connections, Published, RunInfo, TimelinePoint, Verdict};
+    use crate::report::model::{Connections, Published, Resources, RunInfo, ServerResources, Verdict};
     use crate::scenarios::catalogue::{Catalogue, Options};
 
     const TWO_ROUNDS: &str = r#"
@@ -108,7 +108,10 @@ mod tests {
             run: RunInfo { stop_reason: "completed".to_owned(), ..RunInfo::default() },
             connections: Connections { established: 10, ..Connections::default() },
             published: Published { sent: 10, ..Published::default() },
-            timeline: vec![TimelinePoint { server_rss_bytes: Some(memory), ..TimelinePoint::default() }],
+            resources: Resources {
+                server: Some(ServerResources { memory_end_bytes: memory, ..ServerResources::default() }),
+                ..Resources::default()
+            },
             ..Report::default()
         };
         report.errors.ratio = Some(0.0);

@@ -287,7 +287,7 @@ impl Session<'_> {
         let names: Vec<&str> = self.plan.phases.iter().map(|phase| phase.name.as_str()).collect();
         let (gauges, mut counters) = (round.gauges.clone(), round.counters);
         let peak_open = u64::from(round.fleet.board.open.peak());
-        report.timeline.clone_from(&watch.timeline);
+        report.timeline.clone_from(watch.timeline.points());
         report.resources = model::Resources {
             client: watch.monitor.client(peak_open),
             server: watch.monitor.server(peak_open),
@@ -306,7 +306,8 @@ impl Session<'_> {
         for (index, phase) in report.phases.iter_mut().enumerate() {
             phase.server_stats = scraper.and_then(|s| at_end_of(index, |count| s.names(count), &gauges));
         }
-        watch.timeline.clone_from(&report.timeline);
+        watch.timeline.points().clone_from(&report.timeline);
+        report.trend = assemble::trends(&self.plan, &report.timeline, &report.phases);
         self.note_end(report);
         report.run.timed_out.clone_from(&watch.timed_out);
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::stop::{Stop, StopReason};
+use super::timeline::{Look, Timeline};
 use crate::clients::fleet::{Fleet, FleetCounts};
 use crate::clock::{self, Instant, RunClock};
 use crate::metrics::resources::{Monitor, Sample, ServerSample};
@@ -11,15 +12,13 @@ use crate::report::model::{Report, TimelinePoint, Verdict};
 use crate::report::progress::{Progress, ProgressView};
 use crate::scenarios::condition::Condition;
 use crate::scenarios::plan::Plan;
+use crate::scenarios::sampling::Sampling;
 use crate::verdict::{Evidence, judge};
 
 /// How often a wait looks whether it is over.
 const LOOK: Duration = Duration::from_millis(5);
 /// How often progress is shown.
 const SHOW: Duration = Duration::from_millis(100);
-/// How often resources are sampled, and the width of the timeline's points.
-pub const SAMPLE: Duration = Duration::from_secs(1);
-
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
@@ -39,11 +38,13 @@ pub struct Watch<'a> {
     pub stop: Stop,
     /// Both processes.
     pub monitor: Monitor,
-    /// One point per second.
-    pub timeline: Vec<TimelinePoint>,
+    /// Points of the width that the plan chose.
+    pub timeline: Timeline,
     /// Waits whose deadline passed.
     pub timed_out: Vec<String>,
     plan: &'a Plan,
+    /// Between two samples of resources.
+    every: Duration,
     progress: &'a mut Progress,
     view: ProgressView,
     last: Last,
@@ -75,8 +76,9 @@ impl<'a> Watch<'a> {
             ..ProgressView::default()
         };
         let last = Last { shown: now, sampled: now, published: 0, delivered: 0 };
-        let (timeline, timed_out) = (Vec::new(), Vec::new());
-        Self { clock, stop, monitor, timeline, timed_out, plan, progress, view, last }
+        let Sampling { every, width } = plan.sampling();
+        let (timeline, timed_out) = (Timeline::new(width), Vec::new());
+        Self { clock, stop, monitor, timeline, timed_out, plan, every, progress, view, last }
     }
 
     /// Says in one word what is going on from now on.
@@ -149,7 +151,7 @@ impl<'a> Watch<'a> {
             if now - self.last.shown >= SHOW {
                 self.show(fleet);
             }
-            if now - self.last.sampled >= SAMPLE {
+            if now - self.last.sampled >= self.every {
                 self.sample(fleet);
             }
             let sleep = LOOK.min(deadline - now);
@@ -158,24 +160,23 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Adds a point to the timeline, and stops the run if an `abort-if` says so or the server is gone.
+    /// Adds to the timeline, and stops the run if an `abort-if` says so or the server is gone.
     pub fn sample(&mut self, fleet: &Fleet) -> Sample {
         let sample = self.monitor.sample();
         let counts = fleet.counts();
-        let interval = fleet.take_interval();
+        let latency = fleet.take_interval();
         let published = fleet.board().events_sent.load(Relaxed);
-        self.timeline.push(TimelinePoint {
+        let point = TimelinePoint {
             t_s: self.clock.now_ns() as f64 / 1e9,
             open: fleet.board().open.get().into(),
             active: fleet.board().active.get().into(),
             published: published.saturating_sub(self.last.published),
             delivered: counts.shards.receipts.saturating_sub(self.last.delivered),
-            lost: 0,
-            deliver_p50_us: interval.quantile_us(0.5),
-            deliver_p99_us: interval.quantile_us(0.99),
             client_rss_bytes: sample.client.memory_bytes,
             server_rss_bytes: sample.server.memory_bytes(),
-        });
+            ..TimelinePoint::default()
+        };
+        self.timeline.add(Look { point, latency });
         self.last = Last { sampled: clock::now(), published, delivered: counts.shards.receipts, ..self.last };
         if sample.server == ServerSample::Gone {
             self.stop.stop(StopReason::TargetLost);

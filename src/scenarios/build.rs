@@ -248,9 +248,10 @@ fn unobservable(plan: &Plan, test: &Test, server_pid: bool) -> Option<String> {
         |of: fn(&super::target::Statistics) -> &Option<String>| statistics.is_some_and(|s| of(s).is_some());
     check::terms(test).find_map(|term| {
         let metric = term.metric.as_str();
-        let memory = ["resources.server.", "waves.server_memory", "rounds.server_memory"]
-            .iter()
-            .any(|m| metric.starts_with(m));
+        let memory =
+            ["resources.server.", "waves.server_memory", "rounds.server_memory", "trend.server_memory"]
+                .iter()
+                .any(|m| metric.starts_with(m));
         let (known, key) = match metric {
             _ if memory => (server_pid || has(|s| &s.memory), "memory"),
             _ if metric.starts_with("server_stats.connections") => (has(|s| &s.connections), "connections"),
@@ -287,8 +288,11 @@ fn small(
         }
         let hidden =
             || plan.hides_slow_consumers().filter(|_| reduced && term.metric.starts_with("slow_consumers."));
+        let deliveries = predicted.get("ledger.obligations").copied();
         let reason = if let Some(hidden) = hidden() {
             hidden
+        } else if let Some(short) = plan.too_short_for(&term.metric, deliveries) {
+            short
         } else if nobody(plan, term) {
             "every connection is hit by a fault, so there are no bystanders".to_owned()
         } else if let Some((samples, needed)) = too_few(plan, predicted, term) {

@@ -17,6 +17,7 @@ use super::plan::Part;
 use super::problem::{Finding, nearest};
 use super::units::parse_value;
 use crate::report::metrics::{self, Metric};
+use crate::verdict::rising;
 
 /// The names a condition may use.
 #[derive(Debug, Clone, Default)]
@@ -70,6 +71,9 @@ fn tokens(text: &str) -> Vec<Range<usize>> {
     tokens
 }
 
+const TREND_LIMIT: &str = "growth over a run can only be limited from above, by `<` or `<=`";
+const TREND_EXAMPLE: &str = "such as `trend.server_memory.growth < 64MiB`";
+
 /// Words of the grammar, which cannot follow `before` as a name.
 const KEYWORDS: [&str; 14] =
     ["<=", ">=", "==", "!=", "<", ">", "=", "/", "..", "within", "is", "at", "or", "predicted"];
@@ -113,6 +117,9 @@ impl<'a> Parser<'a> {
             return Err(Finding::error(comparing, format!("`{metric}` is a word: compare it with `is`")));
         }
         if self.take("within") {
+            if rising::is_trend(&left.term) {
+                return Err(Finding::error(comparing, TREND_LIMIT).note(TREND_EXAMPLE));
+            }
             let low = self.value(dimension)?;
             if !self.take("..") {
                 return Err(Finding::error(self.here(), format!("expected `..`, found {}", self.found())));
@@ -140,8 +147,21 @@ impl<'a> Parser<'a> {
             }
         };
         self.next += 1;
+        if rising::is_trend(&left.term) && !(matches!(op, Op::Less | Op::LessOrEqual) && left.over.is_none())
+        {
+            return Err(Finding::error(comparing, TREND_LIMIT).note(TREND_EXAMPLE));
+        }
         let right = self.value(dimension)?;
-        let at = if self.take("at") { Some(self.confidence()?) } else { None };
+        let at = match self.peek() {
+            Some("at") if rising::is_trend(&left.term) => {
+                return Err(Finding::error(self.here(), "a trend is always judged by its 95 % interval"));
+            }
+            Some("at") => {
+                self.next += 1;
+                Some(self.confidence()?)
+            }
+            _ => None,
+        };
         Ok(Test::Compare { left, op, right, at })
     }
 

@@ -17,6 +17,7 @@ mod predict;
 mod predict_latency;
 pub mod problem;
 mod resolved;
+pub mod sampling;
 pub mod target;
 mod targets;
 pub mod units;

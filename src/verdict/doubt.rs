@@ -8,6 +8,8 @@ use crate::scenarios::condition::{Condition, Dimension, Op, Over, Quantity, Term
 
 /// How much of an observed delivery latency may be our own processing.
 const OWN_SHARE: f64 = 0.1;
+/// How much of the delivery p99 it may be where that does not grow.
+const OWN_SHARE_OF_GROWTH: f64 = 0.5;
 
 /// Why the judgement cannot stand; `None`: it stands.
 pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Evidence) -> Option<String> {
@@ -34,6 +36,9 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
     if let Some(why) =
         lengthened(condition, judged).into_iter().find_map(|term| own_processing(term, evidence))
     {
+        return Some(why);
+    }
+    if let Some(why) = terms.iter().find_map(|term| own_growth(term, judged.verdict, evidence)) {
         return Some(why);
     }
     match judged.verdict {
@@ -94,6 +99,7 @@ fn is_of_the_plan(test: &Test) -> bool {
 fn is_timing(term: &Term) -> bool {
     matches!(term.dimension, Dimension::Duration | Dimension::Rate)
         || term.keys.first().is_some_and(|section| section == "latency")
+        || term.metric.starts_with("trend.deliver_p99")
 }
 
 /// Our own processing is part of every delivery latency; too large a part of it, and we would judge ourselves.
@@ -109,6 +115,25 @@ fn own_processing(term: &Term, evidence: &Evidence) -> Option<String> {
             human::micros(drain_us),
             human::ratio(OWN_SHARE),
             human::seconds(observed)
+        )
+    })
+}
+
+/// A rise of the delivery p99 may be that of our own processing, where that is much of it; and where it is most of it,
+/// a server that slows down does not show.
+fn own_growth(term: &Term, verdict: Verdict, evidence: &Evidence) -> Option<String> {
+    if !term.metric.starts_with("trend.deliver_p99") {
+        return None;
+    }
+    let drain_us = evidence.generator.drain_p99_us?;
+    let p99_us = evidence.report.pointer("/latency/deliver/p99_us")?.as_u64()?;
+    let most = if verdict == Verdict::Fail { OWN_SHARE } else { OWN_SHARE_OF_GROWTH };
+    (drain_us as f64 > most * p99_us as f64).then(|| {
+        format!(
+            "our own processing (drain p99 {}) is more than {} of the delivery p99 of {}",
+            human::micros(drain_us),
+            human::ratio(most),
+            human::micros(p99_us)
         )
     })
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::doubt::doubt;
 use super::proportion::Proportion;
-use super::{lookup, wording};
+use super::{lookup, rising, wording};
 use crate::report::human;
 use crate::report::model::{Generator, Judgement, Observed, Report, RunInfo, Verdict};
 use crate::scenarios::condition::{Condition, Op, Over, Quantity, Test};
@@ -60,6 +60,11 @@ pub fn judge(condition: &Condition, evidence: &Evidence) -> Judgement {
         return Judgement { verdict: Verdict::NotApplicable, why: Some(why.clone()), ..open };
     }
     let judged = match &condition.test {
+        Test::Compare { left: Quantity { term, over: None }, right, at: None, .. }
+            if rising::is_trend(term) =>
+        {
+            rising::judge(condition, &open, &evidence.report, term, right.number)
+        }
         Test::Is { left, words } => {
             lookup::find(&evidence.report, left).map(|observed| word(&open, &observed, words))
         }

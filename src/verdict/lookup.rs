@@ -172,6 +172,7 @@ impl Gap {
             }
             (Self::Null, ["server", ..]) => "the server was not asked whether it still answers".to_owned(),
             (Self::Null, ["rounds", ..]) => "there were no two rounds to compare".to_owned(),
+            (Self::Null, ["trend", ..]) => "there are too few points of the timeline for a trend".to_owned(),
             (Self::Null, ["waves", ..]) => "there were no two waves to compare".to_owned(),
             (Self::Null, _) => format!("{} has no samples", term.metric),
         }

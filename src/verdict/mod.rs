@@ -10,9 +10,11 @@ mod hollow;
 pub mod judge;
 mod lookup;
 mod proportion;
+pub(crate) mod rising;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
+pub mod trend;
 mod undecided;
 mod window;
 mod wording;

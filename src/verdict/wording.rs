@@ -43,7 +43,13 @@ pub(crate) fn observed(condition: &Condition, number: f64, share: Option<&Propor
 /// Two ends of an interval, shown like the condition.
 pub(crate) fn between(condition: &Condition, [low, high]: [f64; 2]) -> String {
     let percent = percent(condition);
-    let show = |number| human::quantity(number, Dimension::Ratio, percent, 3);
+    let dimension = match &condition.test {
+        Test::Compare { left, .. } | Test::Within { left, .. } => kind(left),
+        Test::Is { left, .. } => left.dimension,
+    };
+    // Only shares have intervals where they are counts of a whole.
+    let dimension = if dimension == Dimension::Size { dimension } else { Dimension::Ratio };
+    let show = |number| human::quantity(number, dimension, percent, 3);
     format!("{} to {}", show(low), show(high))
 }
 

@@ -15,5 +15,7 @@ mod returns;
 mod slow;
 #[cfg(test)]
 mod tests;
+mod trends;
 
 pub use fill::fill;
+pub(crate) use trends::trends;

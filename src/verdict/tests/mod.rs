@@ -4,6 +4,7 @@ mod conclusions;
 mod doubts;
 mod faults;
 mod quantities;
+mod trends;
 mod windows;
 
 use super::*;
