@@ -124,6 +124,13 @@ impl Failure {
         self.reason == Reason::Injected
     }
 
+    /// Whether a subscription was refused, or ended by the server although its connection lives.
+    #[must_use]
+    pub fn ends_operation(self) -> bool {
+        let ended = matches!(self.reason, Reason::Error | Reason::Complete);
+        self.stage == Stage::Confirm || (self.stage == Stage::Open && ended)
+    }
+
     /// Whether the cause has no name of its own.
     #[must_use]
     pub fn is_unexplained(self) -> bool {

@@ -69,6 +69,8 @@ pub struct PublisherSnapshot {
     pub lost: u32,
     /// Connections that ended and are on their way back.
     pub away: u32,
+    /// Connections that ended before they were told to.
+    pub dropped: u64,
     /// The first reason.
     pub first_loss: Option<Refusal>,
     /// The orders that the figures below belong to.
@@ -331,6 +333,7 @@ impl Desk {
         out.ready = count(&Presence::is_ready);
         out.lost = count(&Presence::is_lost);
         out.away = count(&Presence::is_away);
+        out.dropped = self.result.borrow().links.iter().map(|link| link.lost).sum();
         out.busy = count(&|seat| seat.is_busy(orders));
         out.orders = orders;
         out.cpu = thread_time();

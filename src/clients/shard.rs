@@ -120,6 +120,8 @@ pub struct Counts {
     pub turned_away: u64,
     /// Of those, the established connections that ended unexpectedly.
     pub dropped: u64,
+    /// Subscriptions that were refused or ended by the server, and results that carried errors.
+    pub ended_operations: u64,
     /// First connections established so far.
     pub established: u64,
     /// Subscriptions that no longer wait for their first probe: confirmed, failed or gone. One whose connection ends
@@ -147,6 +149,7 @@ impl AddAssign for Counts {
         self.failed += other.failed;
         self.turned_away += other.turned_away;
         self.dropped += other.dropped;
+        self.ended_operations += other.ended_operations;
         self.established += other.established;
         self.settled += other.settled;
         self.confirmed += other.confirmed;
@@ -469,6 +472,7 @@ impl Shard {
                 .map(|g| g.dropped_unexpectedly + g.reconnect_failures.total())
                 .sum(),
             dropped: state.cohorts.iter().map(|g| g.dropped_unexpectedly).sum(),
+            ended_operations: state.cohorts.iter().map(GroupTally::ended_operations).sum(),
             established: state.cohorts.iter().map(|g| g.established).sum(),
             settled: state.settled,
             confirmed: state.cohorts.iter().map(|g| g.confirmed).sum(),

@@ -133,6 +133,13 @@ impl GroupTally {
         self.offers[wave] = Some(widen(self.offers[wave], (at_ns, at_ns)));
     }
 
+    /// Subscriptions that the server refused, or ended although their connection lives, and results with errors.
+    #[must_use]
+    pub fn ended_operations(&self) -> u64 {
+        self.failures.count(|failure| !failure.is_injected() && failure.ends_operation())
+            + self.errors_in_next
+    }
+
     /// The widest spread of a wave, in ns.
     #[must_use]
     pub fn offered_spread_ns(&self) -> Option<u64> {

@@ -7,6 +7,7 @@ mod base64;
 pub mod cpu;
 pub mod histograms;
 pub mod latency_set;
+pub mod peaks;
 pub mod process;
 pub mod resources;
 pub mod server_stats;

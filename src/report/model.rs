@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 mod delivery;
 mod faults;
+mod phase;
 mod sides;
 mod slow;
 mod trend;
 
 pub use delivery::*;
 pub use faults::*;
+pub use phase::*;
 pub use sides::*;
 pub use slow::*;
 pub use trend::*;
@@ -346,45 +348,6 @@ pub struct Slice {
     /// Circuit breakers.
     #[serde(default)]
     pub breaker: Breaker,
-}
-
-/// One phase.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PhaseReport {
-    /// Its name.
-    pub name: String,
-    /// Start on the run's time axis.
-    pub start_s: f64,
-    /// End on the run's time axis.
-    pub end_s: f64,
-    /// `end_s - start_s`.
-    pub duration_s: f64,
-    /// Publishing in it.
-    pub published: Published,
-    /// Deliveries of events that were due in it.
-    pub ledger: Ledger,
-    /// Latencies of events that were due in it.
-    pub latency: Latencies,
-    /// The same per group of clients, where it was recorded.
-    #[serde(default)]
-    pub groups: IndexMap<String, Slice>,
-    /// How evenly deliveries came.
-    #[serde(default)]
-    pub flow: Flow,
-    /// The server's gauges beside ours at the end of the phase.
-    #[serde(default)]
-    pub server_stats: Option<PhaseStats>,
-}
-
-/// The server's gauges at the end of a phase.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PhaseStats {
-    /// The worse of both.
-    pub gauges: StatError,
-    /// Open connections.
-    pub connections: StatError,
-    /// Active subscriptions.
-    pub subscriptions: StatError,
 }
 
 /// Waves.

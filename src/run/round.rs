@@ -16,6 +16,7 @@ use crate::clients::handshake::Endpoint;
 use crate::clients::source::spans;
 use crate::clients::tally::GroupTally;
 use crate::clock::{self, Instant};
+use crate::metrics::peaks::Peaks;
 use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
 use crate::report::model::Wave;
 use crate::scenarios::plan::{Plan, SubscriberGroup};
@@ -33,6 +34,8 @@ pub struct Round {
     pub fleet: FleetResult,
     /// Start and end of each phase that began, ns on the run's axis.
     pub phases: Vec<(u64, u64)>,
+    /// What happened to connections, operations and memory in each of them.
+    pub events: Vec<PhaseEvents>,
     /// What each wave came to.
     pub waves: Vec<Wave>,
     /// From the first connect to the end of the last census, without planned pauses; `None`: not finished.
@@ -59,6 +62,21 @@ pub struct Round {
     pub busiest: Option<(Duration, Duration)>,
 }
 
+/// What ended while a phase lasted, and what it was done with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PhaseEvents {
+    /// Connections and active subscriptions when it began.
+    pub there: u64,
+    /// Connections of subscribers that ended unexpectedly.
+    pub dropped: u64,
+    /// Connections of publishers that did.
+    pub publishers_dropped: u64,
+    /// Operations that the server ended.
+    pub ended_operations: u64,
+    /// Memory.
+    pub peaks: Peaks,
+}
+
 /// Runs a round of `plan`.
 pub struct Conductor<'a, 'w> {
     pub(super) plan: &'a Arc<Plan>,
@@ -69,6 +87,7 @@ pub struct Conductor<'a, 'w> {
     /// Since when the last waits of the round have known that the run is stopping.
     pub(super) stopping_since: Option<Instant>,
     phases: Vec<(u64, u64)>,
+    events: Vec<PhaseEvents>,
     waves: Vec<Wave>,
     peak_active: u64,
     pub(super) gauges: Vec<Gauges>,
@@ -101,6 +120,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             endpoint: paths.endpoint.clone(),
             stopping_since: None,
             phases: Vec::new(),
+            events: Vec::new(),
             waves: Vec::new(),
             peak_active: 0,
             gauges: Vec::new(),
@@ -126,7 +146,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let server_memory_end = self.cool_down().await;
         let endpoint = self.endpoint.clone();
         let alive = self.is_alive(&endpoint).await;
-        let Self { fleet, phases, waves, peak_active, gauges, watch, .. } = self;
+        let Self { fleet, phases, events, waves, peak_active, gauges, watch, .. } = self;
         let fleet = fleet.finish().inspect_err(|e| {
             watch.stop.stop(StopReason::Internal(e.to_string()));
         })?;
@@ -134,6 +154,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         Ok(Round {
             fleet,
             phases,
+            events,
             waves,
             setup,
             peak_active,
@@ -289,6 +310,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
     async fn phases(&mut self) {
         let plan = Arc::clone(self.plan);
         for (index, phase) in plan.phases.iter().enumerate() {
+            let before = self.begin_phase();
             let start_ns = self.watch.clock.now_ns();
             let began = clock::now();
             self.fleet.board().phase_starts[index].store(start_ns, Relaxed);
@@ -311,6 +333,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             let waited = self.watch.until(&self.fleet, limit, over).await;
             let lost = self.is_target_lost().await;
             self.phases.push((start_ns, self.watch.clock.now_ns()));
+            self.end_phase(&before);
             if lost {
                 self.watch.stop.stop(StopReason::TargetLost);
             }
@@ -324,6 +347,26 @@ impl<'a, 'w> Conductor<'a, 'w> {
             }
             self.read_at_end_of(index).await;
         }
+    }
+
+    /// Looks at memory, so that a phase has its own peak however short it is; who is there, and what is counted so far.
+    fn begin_phase(&mut self) -> (u64, FleetCounts) {
+        self.watch.peaks = Peaks::default();
+        self.watch.peek();
+        let board = self.fleet.board();
+        (u64::from(board.open.get()) + u64::from(board.active.get()), self.fleet.counts())
+    }
+
+    fn end_phase(&mut self, (there, before): &(u64, FleetCounts)) {
+        self.watch.peek();
+        let counts = self.fleet.counts();
+        self.events.push(PhaseEvents {
+            there: *there,
+            dropped: counts.shards.dropped - before.shards.dropped,
+            publishers_dropped: counts.publisher.dropped - before.publisher.dropped,
+            ended_operations: counts.shards.ended_operations - before.shards.ended_operations,
+            peaks: self.watch.peaks,
+        });
     }
 
     /// Whether every connection is gone and nobody is on the way back.

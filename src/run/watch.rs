@@ -7,6 +7,7 @@ use super::stop::{Stop, StopReason};
 use super::timeline::{Look, Timeline};
 use crate::clients::fleet::{Fleet, FleetCounts};
 use crate::clock::{self, Instant, RunClock};
+use crate::metrics::peaks::Peaks;
 use crate::metrics::resources::{Monitor, Sample, ServerSample};
 use crate::report::model::{Report, TimelinePoint, Verdict};
 use crate::report::progress::{Progress, ProgressView};
@@ -19,6 +20,8 @@ use crate::verdict::{Evidence, judge};
 const LOOK: Duration = Duration::from_millis(5);
 /// How often progress is shown.
 const SHOW: Duration = Duration::from_millis(100);
+/// How often memory is looked at for the peaks of phases.
+const PEEK: Duration = Duration::from_millis(100);
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waited {
@@ -38,6 +41,8 @@ pub struct Watch<'a> {
     pub stop: Stop,
     /// Both processes.
     pub monitor: Monitor,
+    /// Memory since a phase began.
+    pub peaks: Peaks,
     /// Points of the width that the plan chose.
     pub timeline: Timeline,
     /// Waits whose deadline passed.
@@ -55,6 +60,7 @@ pub struct Watch<'a> {
 struct Last {
     shown: Instant,
     sampled: Instant,
+    peeked: Instant,
     published: u64,
     delivered: u64,
 }
@@ -75,10 +81,11 @@ impl<'a> Watch<'a> {
             requested: plan.subscriptions().into(),
             ..ProgressView::default()
         };
-        let last = Last { shown: now, sampled: now, published: 0, delivered: 0 };
+        let last = Last { shown: now, sampled: now, peeked: now, published: 0, delivered: 0 };
         let Sampling { every, width } = plan.sampling();
         let (timeline, timed_out) = (Timeline::new(width), Vec::new());
-        Self { clock, stop, monitor, timeline, timed_out, plan, every, progress, view, last }
+        let peaks = Peaks::default();
+        Self { clock, stop, monitor, peaks, timeline, timed_out, plan, every, progress, view, last }
     }
 
     /// Says in one word what is going on from now on.
@@ -154,15 +161,26 @@ impl<'a> Watch<'a> {
             if now - self.last.sampled >= self.every {
                 self.sample(fleet);
             }
+            if now - self.last.peeked >= PEEK {
+                self.peek();
+            }
             let sleep = LOOK.min(deadline - now);
             let token = if even_stopping { self.stop.hurry_token() } else { self.stop.token() };
             token.run_until_cancelled(tokio::time::sleep(sleep)).await;
         }
     }
 
+    /// Looks at the memory of both processes, between two points of the timeline.
+    pub fn peek(&mut self) {
+        let sample = self.monitor.sample();
+        self.peaks.see(&sample);
+        self.last.peeked = clock::now();
+    }
+
     /// Adds to the timeline, and stops the run if an `abort-if` says so or the server is gone.
     pub fn sample(&mut self, fleet: &Fleet) -> Sample {
         let sample = self.monitor.sample();
+        self.peaks.see(&sample);
         let counts = fleet.counts();
         let latency = fleet.take_interval();
         let published = fleet.board().events_sent.load(Relaxed);

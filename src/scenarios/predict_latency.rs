@@ -53,6 +53,15 @@ struct Course<'a> {
     phase: usize,
 }
 
+/// How fast a phase is published where delays decide it.
+#[derive(Debug, Clone, Copy)]
+struct Pacing {
+    /// Events per second, from the first to the last.
+    rate: f64,
+    /// Until the last of them is acknowledged: a phase of events ends with that.
+    lasts: Duration,
+}
+
 /// An event on its way; times from the begin of the phase.
 #[derive(Debug, Clone, Copy)]
 struct Event {
@@ -110,9 +119,13 @@ impl<'a> Course<'a> {
     }
 
     fn put(&self, suffix: &str, predicted: &mut BTreeMap<String, f64>) {
-        let Some((on_channels, rate)) = self.publish() else { return };
-        if let Some(rate) = rate {
+        let Some((on_channels, pace)) = self.publish() else { return };
+        if let Some(Pacing { rate, lasts }) = pace {
             predicted.insert(format!("published.rate{suffix}"), rate);
+            // Of a phase that has a length that is known anyway; and only a phase has a duration.
+            if self.plan.phases[self.phase].length.is_none() && !suffix.is_empty() {
+                predicted.insert(format!("duration{suffix}"), lasts.as_secs_f64());
+            }
         }
         let cohorts = self.deliver(&on_channels);
         let mut put = |subject: &str, wanted: &dyn Fn(usize, bool) -> bool| {
@@ -135,11 +148,11 @@ impl<'a> Course<'a> {
         put("bystanders.", &|_, victim| !victim);
     }
 
-    /// Everything published, by channel, and the rate where delays decide it; `None`: how
+    /// Everything published, by channel, and its pace where delays decide it; `None`: how
     /// fast events are published depends on the server.
-    fn publish(&self) -> Option<(Vec<Vec<Event>>, Option<f64>)> {
+    fn publish(&self) -> Option<(Vec<Vec<Event>>, Option<Pacing>)> {
         let mut on_channels = vec![Vec::new(); self.plan.channels as usize];
-        let (mut sent, mut paced_by_delays) = (Vec::new(), false);
+        let (mut sent, mut paced_by_delays, mut lasts) = (Vec::new(), false, Duration::ZERO);
         for (index, group) in self.plan.publishers.iter().enumerate() {
             let events = self.plan.events_in(group, self.phase)?;
             let before: u64 = (0..self.phase).map(|p| self.plan.events_in(group, p)).sum::<Option<_>>()?;
@@ -159,10 +172,12 @@ impl<'a> Course<'a> {
                 sent.push(event.sent);
                 on_channels[(stream % u64::from(self.plan.channels)) as usize].push(event);
             }
+            lasts = publishers.iter().map(|one| one.acked).fold(lasts, Duration::max);
         }
         let span = sent.iter().max()?.saturating_sub(*sent.iter().min()?).as_secs_f64();
-        let rate = (paced_by_delays && span > 0.0).then(|| (sent.len() - 1) as f64 / span);
-        Some((on_channels, rate))
+        let pace =
+            (paced_by_delays && span > 0.0).then(|| Pacing { rate: (sent.len() - 1) as f64 / span, lasts });
+        Some((on_channels, pace))
     }
 
     /// `None`: its events are published when the server lets it.

@@ -349,6 +349,8 @@ fn a_closed_loop_is_as_fast_as_it_thinks() {
     near(&predicted, "published.rate in slow", 19.0 / 3.0);
     near(&predicted, "latency.deliver.p50 in slow", 1.0);
     assert_eq!(predicted.get("latency.deliver_from_sent.p50 in slow"), None, "the server takes no time");
+    near(&predicted, "duration in slow", 4.0);
+    assert_eq!(predicted.get("duration in control"), None, "as fast as the server");
     assert_eq!(predicted.get("published.rate in control"), None, "as fast as the server");
     // One that does not think publishes as fast as the server lets it, and with it the group.
     let some = Fault { on: vec![Aim::Group { group: FEED, count: 4 }], ..think };

@@ -26,6 +26,9 @@ pub(crate) fn pass(term: &Term, evidence: &Evidence) -> Option<String> {
         ] => none("ledger", "receipts", "nothing was received"),
         ["ledger", "obligations" | "receipts" | "first_receipts" | "unowed"] => None,
         ["ledger", _] => none("ledger", "obligations", "no delivery was owed"),
+        ["connections", "dropped_unexpectedly"] | ["errors", _] if term.when.is_some() => {
+            none("errors", "operations", "nobody was there and nothing was done")
+        }
         ["connections", "dropped_unexpectedly"] => {
             none("connections", "established", "no connection was established")
         }

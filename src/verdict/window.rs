@@ -87,11 +87,22 @@ pub(super) fn together(
     let number = match keys.as_slice() {
         ["latency", distribution, figure] => merged(scopes, distribution, figure)?,
         ["server_stats", _, "error_ratio"] => numbers()?.into_iter().fold(0.0, f64::max),
+        ["errors", "ratio"] => errors(scopes)?,
         ["duration_s"] => numbers()?.into_iter().sum(),
+        ["resources", _, "memory_peak_bytes"] => numbers()?.into_iter().fold(0.0, f64::max),
         _ if term.dimension == Dimension::Count => numbers()?.into_iter().sum(),
         _ => return Err(format!("{} was not recorded over several phases together", term.metric)),
     };
     Ok(Observed::Number(number))
+}
+
+/// What failed in several phases / what was done in them.
+fn errors(scopes: &[&Value]) -> Result<f64, String> {
+    let sum = |key: &str| -> Option<f64> {
+        scopes.iter().map(|scope| scope.get("errors")?.get(key)?.as_f64()).sum()
+    };
+    let both = sum("failed").zip(sum("operations")).filter(|(_, operations)| *operations > 0.0);
+    both.map(|(failed, operations)| failed / operations).ok_or_else(|| "nothing was done".to_owned())
 }
 
 /// A figure of the deliveries of several phases, taken from all of them as one distribution.

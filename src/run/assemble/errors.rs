@@ -1,10 +1,11 @@
 //! What counts as an error, of the whole run or of any selection of clients.
 
 use super::clients::share;
-use crate::clients::failure::{Failure, Reason, Stage};
+use crate::clients::failure::{Failure, Reason};
 use crate::clients::publisher::{LinkTally, PublishTally};
 use crate::clients::tally::GroupTally;
-use crate::report::model::{Connections, Errors, Published, Subscriptions};
+use crate::report::model::{Connections, Errors, PhaseErrors, Published, Subscriptions};
+use crate::run::round::PhaseEvents;
 
 /// Whose errors are meant, and what they did.
 #[derive(Clone, Copy, Default)]
@@ -28,14 +29,14 @@ pub(super) fn errors(deeds: Deeds<'_>, groups: &[&GroupTally]) -> Errors {
     };
     let each = |of: fn(&GroupTally) -> u64| -> u64 { groups.iter().map(|g| of(g)).sum() };
     let timed_out: u64 = publishes.iter().flatten().map(|t| t.timed_out).sum();
-    let refused = count(&|f| f.stage == Stage::Confirm || is_ended_operation(f));
     let in_next = each(|g| g.errors_in_next);
+    let ended = each(GroupTally::ended_operations);
     // What a fault of ours cut off from its answer is no error of the server.
     let by_plan: u64 = publishes.iter().flatten().map(|t| t.unknown_by_plan).sum();
     let (sent, refused_publishes, unknown) =
         published.map_or((0, 0, 0), |p| (p.sent, p.failed, p.unknown.saturating_sub(by_plan)));
     let not_published = refused_publishes + unknown;
-    let failed = not_published + refused + in_next;
+    let failed = not_published + ended;
     let (established, dropped) = connections.map_or((0, 0), |c| (c.established, c.dropped_unexpectedly));
     let drops = dropped + links.iter().map(|l| l.lost).sum::<u64>();
     let of = sent + subscriptions.map_or(0, |s| s.requested) + established;
@@ -50,7 +51,15 @@ pub(super) fn errors(deeds: Deeds<'_>, groups: &[&GroupTally]) -> Errors {
     }
 }
 
-/// A subscription that the server ended although its connection lives.
-fn is_ended_operation(failure: Failure) -> bool {
-    failure.stage == Stage::Open && matches!(failure.reason, Reason::Error | Reason::Complete)
+/// Of the events of one phase, and of what ended while it lasted.
+pub(super) fn phase_errors<'a>(
+    events: &PhaseEvents,
+    publishes: impl Iterator<Item = &'a PublishTally>,
+) -> PhaseErrors {
+    let ended = events.dropped + events.publishers_dropped + events.ended_operations;
+    let (failed, operations) = publishes.fold((ended, events.there), |(failed, operations), tally| {
+        let unpublished = tally.failed + tally.unknown - tally.unknown_by_plan;
+        (failed + unpublished, operations + tally.sent)
+    });
+    PhaseErrors { ratio: share(failed, operations), failed, operations }
 }

@@ -2,7 +2,7 @@
 
 use super::clients::{connections, link_connections, prober, subscriptions};
 use super::cohorts::{self, Selection, deliveries, ledger, selections};
-use super::errors::{Deeds, errors};
+use super::errors::{Deeds, errors, phase_errors};
 use super::facts::Facts;
 use super::faults::faults;
 use super::generator::generator;
@@ -15,9 +15,9 @@ use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
 use crate::metrics::{LatencySet, Recorder};
 use crate::report::model::{
-    Example, Latencies, PhaseReport, Published, Report, Setup, Slice, WaveMemory, Waves,
+    Example, Latencies, PhaseConnections, PhaseReport, Published, Report, Setup, Slice, WaveMemory, Waves,
 };
-use crate::run::round::Round;
+use crate::run::round::{PhaseEvents, Round};
 use crate::scenarios::plan::Plan;
 
 /// Fills a report with the figures of one round.
@@ -25,7 +25,8 @@ use crate::scenarios::plan::Plan;
 /// # Errors
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
-    let Round { mut fleet, phases, waves, setup, peak_active, busiest, barriers_complete, .. } = round;
+    let Round { mut fleet, phases, events, waves, setup, peak_active, busiest, barriers_complete, .. } =
+        round;
     let counters = round.counters;
     let schedule = Schedule::of(plan);
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
@@ -78,7 +79,7 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         report.groups.insert(group.name.clone(), slice);
     }
     report.groups.extend(prober(&fleet.publisher.links));
-    report.phases = phase_reports(plan, &phases, &fleet, &totals, &selections, &due);
+    report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, &due);
     report.server.alive = round.alive;
     report.drain.duration_s = drained(&fleet.publisher, round.drained_ns);
     fill_timeline(report, &totals);
@@ -124,7 +125,7 @@ fn spread(waves: &[crate::report::model::Wave]) -> Option<f64> {
 /// Every phase that began.
 fn phase_reports(
     plan: &Plan,
-    phases: &[(u64, u64)],
+    (phases, events): (&[(u64, u64)], &[PhaseEvents]),
     fleet: &FleetResult,
     totals: &Totals,
     selections: &[Selection],
@@ -132,8 +133,10 @@ fn phase_reports(
 ) -> Vec<PhaseReport> {
     let groups = &fleet.publisher.groups;
     let one = |(index, span): (usize, &(u64, u64))| {
-        let mut report = phase_report(plan, (index, *span), &fleet.latency, totals, selections);
+        let mut report =
+            phase_report(plan, (index, *span, &events[index]), &fleet.latency, totals, selections);
         report.published = published(groups.iter().zip(due).map(|(group, due)| (&group[index], due[index])));
+        report.errors = phase_errors(&events[index], groups.iter().map(|group| &group[index]));
         report.flow = flow(&fleet.latency.receipts, groups.iter().map(|group| &group[index]), span.1);
         report.latency.publish_ack = fleet.publisher.acks.get(index).and_then(Recorder::latency);
         report
@@ -141,10 +144,10 @@ fn phase_reports(
     phases.iter().enumerate().map(one).collect()
 }
 
-/// One phase as subscribers saw it.
+/// One phase as subscribers and both processes saw it.
 fn phase_report(
     plan: &Plan,
-    (index, (start, end)): (usize, (u64, u64)),
+    (index, (start, end), events): (usize, (u64, u64), &PhaseEvents),
     latency: &LatencySet,
     totals: &Totals,
     selections: &[Selection],
@@ -160,6 +163,8 @@ fn phase_report(
         ledger: ledger(plan, &counts, counts.receipts(), counts.obligations()),
         latency: deliveries(&latency.slice(|_, phase| phase == index)),
         groups: selections.iter().map(in_phase).collect(),
+        connections: PhaseConnections { dropped_unexpectedly: events.dropped },
+        resources: events.peaks.report(),
         ..PhaseReport::default()
     }
 }

@@ -197,3 +197,35 @@ fn gauges_are_known_in_set_up_when_closed_and_at_the_end_of_phases() {
     assert_eq!(observed(&report, gauge(When::After(name("cut")), "gauges")), Ok(0.2));
     assert_eq!(observed(&report, gauge(When::Before(name("c")), "gauges")), Ok(0.3), "the worst counts");
 }
+
+#[test]
+fn errors_of_several_phases_are_shares_of_all_that_was_done_in_them() {
+    let mut report = phased();
+    let before = |path: &str, dimension| during(When::Before(name("c")), term(path, dimension));
+    let ratio = || before("errors.ratio", Dimension::Ratio);
+    assert_eq!(observed(&report, ratio()), Err("nothing was done".to_owned()));
+    let errors = |failed, operations| PhaseErrors { ratio: None, failed, operations };
+    report.phases[0].errors = errors(1, 10);
+    report.phases[1].errors = errors(0, 90);
+    report.phases[2].errors = errors(500, 500);
+    assert_eq!(observed(&report, ratio()), Ok(0.01), "not the mean of 10 % and nothing");
+    for (phase, dropped_unexpectedly) in [(0, 2), (1, 3), (2, 70)] {
+        report.phases[phase].connections = PhaseConnections { dropped_unexpectedly };
+    }
+    let dropped = before("connections.dropped_unexpectedly", Dimension::Count);
+    assert_eq!(observed(&report, dropped), Ok(5.0));
+}
+
+#[test]
+fn memory_of_several_phases_is_that_of_the_highest() {
+    let mut report = phased();
+    for (phase, memory_peak_bytes) in [(0, 70), (1, 50), (2, 900)] {
+        report.phases[phase].resources.server = Some(PhaseMemory { memory_peak_bytes });
+    }
+    let server = "resources.server.memory_peak_bytes";
+    let before = |path: &str| during(When::Before(name("c")), term(path, Dimension::Size));
+    assert_eq!(observed(&report, before(server)), Ok(70.0));
+    let in_c = during(When::In("c".to_owned()), term(server, Dimension::Size));
+    assert_eq!(observed(&report, in_c), Ok(900.0));
+    assert!(observed(&report, before("resources.client.memory_peak_bytes")).is_err(), "it was never seen");
+}
