@@ -190,6 +190,8 @@ fn head(plan: &Plan, width: usize) -> Vec<String> {
     let mut lines = hanging("", &format!("{}: {}", plan.name, harmless_text(&plan.about)), width);
     let Plan { hash, seed, scale, .. } = plan;
     lines.extend(hanging("  ", &format!("seed {seed} · scale {scale} · plan hash {hash}"), width));
+    let scaled = plan.time_scale_line();
+    lines.extend(scaled.iter().flat_map(|line| hanging("  ", line, width)));
     for change in &plan.changes {
         let why = if change.at_least { " (at-least)" } else { "" };
         let (from, to) = (human::count(change.from), human::count(change.to));

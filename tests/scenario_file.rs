@@ -8,6 +8,8 @@ use stressctl::scenarios::problem::{Problem, Problems};
 mod clashes;
 #[path = "scenario_file/faults.rs"]
 mod faults;
+#[path = "scenario_file/pacing.rs"]
+mod pacing;
 
 const LANGUAGE: &str = include_str!("fixtures/language.toml");
 const MISTAKES: &str = include_str!("fixtures/mistakes.toml");
@@ -77,6 +79,7 @@ fn the_built_in_catalogue_is_right() {
             "random-drops",
             "cascading-failures",
             "queue-saturation",
+            "soak-24h",
             "thundering-herd"
         ]
     );

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::binary::Stressctl;
 use serde_json::Value;
 
-const CATALOGUE: [&str; 8] = [
+const CATALOGUE: [&str; 9] = [
     "10k-concurrent",
     "50k-cascade",
     "latency-1000ms",
@@ -16,6 +16,7 @@ const CATALOGUE: [&str; 8] = [
     "random-drops",
     "cascading-failures",
     "queue-saturation",
+    "soak-24h",
     "thundering-herd",
 ];
 

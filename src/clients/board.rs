@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::pacing::Arrivals;
 use crate::clock::RunClock;
 use crate::ledger::{Roster, StreamId, Streams};
 
@@ -45,6 +46,8 @@ pub struct Board {
     pub events_sent: AtomicU64,
     /// Obligations those events created.
     pub obligations: AtomicU64,
+    /// What became of deliveries, for schedules that slow down when they are behind.
+    pub arrivals: Arrivals,
     /// Events whose acknowledgement is still open.
     pub unacked: AtomicU64,
     /// Whether latencies are being measured: from the start of the first phase until everything has arrived. The
@@ -76,6 +79,7 @@ impl Board {
             phase_starts: (0..phases).map(|_| AtomicU64::new(u64::MAX)).collect(),
             events_sent: AtomicU64::new(0),
             obligations: AtomicU64::new(0),
+            arrivals: Arrivals::default(),
             unacked: AtomicU64::new(0),
             measuring: AtomicBool::new(false),
         }

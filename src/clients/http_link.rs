@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal, Stages};
 use super::publisher::{Desk, PublisherSeat, Unanswered};
-use super::source::{Next, Outgoing, Source, What};
+use super::source::{Line, Next, Outgoing, Source, What};
 use super::timer::PreciseTimer;
 use crate::care::Secret;
 use crate::protocol::http_reply;
@@ -142,7 +142,7 @@ async fn next(
         loop {
             let orders = desk.orders.get();
             let now_ns = desk.board.clock.now_ns();
-            let next = source.next(&orders, 0, now_ns);
+            let next = source.next(&orders, Line { in_flight: 0, free_ns }, now_ns);
             if let Next::Send(outgoing) = next {
                 if matches!(outgoing.what, What::Event { .. }) {
                     desk.send_lag(now_ns.saturating_sub(outgoing.ready_ns.max(free_ns)));

@@ -17,7 +17,7 @@ use super::handshake::{Refusal, Socket};
 use super::in_flight::InFlight;
 use super::publisher::{Desk, PublisherSeat, Unanswered};
 use super::sabotage::Order;
-use super::source::{Next, Outgoing, Source, What};
+use super::source::{Line, Next, Outgoing, Source, What};
 use super::timer::PreciseTimer;
 use super::weather::Doom;
 use crate::inject::{Control, partition};
@@ -372,7 +372,7 @@ impl Link<'_> {
                 continue;
             }
             let orders = self.desk.orders.get();
-            let next = self.source.next(&orders, self.in_flight.len(), now_ns);
+            let next = self.source.next(&orders, self.line(), now_ns);
             let at_ns = match next {
                 Next::Send(outgoing) => {
                     self.send(&outgoing, now_ns)?;
@@ -392,6 +392,10 @@ impl Link<'_> {
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    fn line(&self) -> Line {
+        Line { in_flight: self.in_flight.len(), free_ns: self.unblocked_ns }
     }
 
     /// The socket takes nothing: what was sent before still has its time to be answered in, and no more.

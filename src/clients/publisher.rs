@@ -24,11 +24,13 @@ use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
 use super::link;
+use super::pacing::Schedules;
 use super::presence::{Arrival, Presence};
 use super::probes::Probes;
 use super::sabotage::{self, Orders};
+use super::slowdown::TICK_US;
 use super::source::{Events, PublishOrders, Source, What};
-use super::tally::Failures;
+pub use super::tally::{LinkTally, PublishTally};
 use super::task::pass_on;
 use super::weather::{Climate, Tally};
 use crate::inject::{FaultTally, Schedule};
@@ -36,7 +38,7 @@ use crate::ledger::StreamId;
 use crate::metrics::{LatencySet, Precision, Recorder, thread_time};
 use crate::scenarios::plan::{FaultKind, Plan};
 
-const TICK: Duration = Duration::from_millis(20);
+const TICK: Duration = Duration::from_micros(TICK_US);
 
 /// How long to wait before a connection that is gone is made again.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -81,48 +83,6 @@ pub struct PublisherSnapshot {
     pub cpu: Duration,
 }
 
-/// Counts of one group in one phase.
-#[derive(Debug, Clone, Default)]
-pub struct PublishTally {
-    /// Handed to the socket.
-    pub sent: u64,
-    /// Acknowledged.
-    pub acked: u64,
-    /// Never acknowledged.
-    pub unknown: u64,
-    /// Of those, given up after the operation timeout.
-    pub timed_out: u64,
-    /// Of the unknown, those that a fault of ours cut off from their answer.
-    pub unknown_by_plan: u64,
-    /// Refused by the server.
-    pub failed: u64,
-    /// First and last time an event was handed to the socket, ns on the run's axis.
-    pub span_ns: Option<(u64, u64)>,
-}
-
-/// What one publishing group's connections did.
-#[derive(Debug, Clone, Default)]
-pub struct LinkTally {
-    /// Connections started, those not counted that were to replace one that had been established.
-    pub attempted: u64,
-    /// Of those, the ones that became ready.
-    pub established: u64,
-    /// Connections that became ready in place of one that was lost.
-    pub reconnected: u64,
-    /// Connections that a fault of ours ended.
-    pub cut: u64,
-    /// Attempts to connect that a fault of ours ended.
-    pub aborted_by_plan: u64,
-    /// Connections that ended before they were told to.
-    pub lost: u64,
-    /// Failures by name.
-    pub failures: Failures,
-    /// Probes and censuses that were acknowledged.
-    pub probes_acked: u64,
-    /// Barriers that were acknowledged.
-    pub barriers_acked: u64,
-}
-
 /// What the publisher thread leaves behind.
 #[derive(Debug)]
 pub struct PublisherResult {
@@ -159,6 +119,8 @@ pub(super) struct Desk {
     pub faults: Vec<Tally>,
     /// What faults make of those whom they hit.
     pub climate: Climate,
+    /// Where schedules are that may slip.
+    pub schedules: Schedules,
     /// What connections are to do about their sockets.
     pub errands: RefCell<BTreeMap<usize, Orders>>,
     /// What remains to be done about connections that were ended.
@@ -217,6 +179,7 @@ pub fn run(
             unacked_capped: false,
             faults: Vec::new(),
         }),
+        schedules: Schedules::of(&plan.plan),
         seats: RefCell::default(),
         climate: Climate::of(&schedule, &kinds, |connection| {
             connection.checked_sub(first_connection).map(|index| index as usize)
@@ -234,7 +197,9 @@ pub fn run(
     drop(runtime);
     let desk = Rc::into_inner(desk).expect("every task of the thread has ended with its runtime");
     let faults = desk.reconciled_faults();
-    Ok(PublisherResult { faults, ..desk.result.into_inner() })
+    let mut groups = std::mem::take(&mut desk.result.borrow_mut().groups);
+    desk.schedules.note_slips(&mut groups);
+    Ok(PublisherResult { faults, groups, ..desk.result.into_inner() })
 }
 
 async fn drive(
@@ -291,7 +256,9 @@ fn seats(desk: &Desk, plan: &PublisherPlan) -> Vec<(PublisherSeat, Source)> {
         for c in 0..group.connections {
             let index = seats.len();
             let think = desk.climate.think(index);
-            let events = Events::new(Arc::clone(&plan.board), &plan.plan, g, (c, index as u32), think);
+            let schedule = desk.schedules.group(g).cloned();
+            let board = Arc::clone(&plan.board);
+            let events = Events::new(board, &plan.plan, g, (c, index as u32), think, schedule);
             seats.push((seat(index, g), Source::Events(Box::new(events))));
         }
     }
@@ -315,6 +282,7 @@ async fn tick(desk: Rc<Desk>, snapshot: Arc<Mutex<PublisherSnapshot>>) {
         if desk.board.measuring.load(Relaxed) {
             desk.result.borrow_mut().latency.loop_lag.record(due.elapsed());
         }
+        desk.schedules.tick(&desk.board, due.elapsed());
         desk.publish_counts(&snapshot);
     }
 }
@@ -446,11 +414,12 @@ impl Desk {
             }
         };
         self.settled(stream, seq);
+        let after_ns = now_ns.saturating_sub(sent_ns);
+        self.schedules.answered(group, Some(after_ns));
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].acked += 1;
-        let took_ns = now_ns.saturating_sub(sent_ns);
-        result.latency.publish_ack.record_ns(took_ns);
-        result.acks[phase].record_ns(took_ns);
+        result.latency.publish_ack.record_ns(after_ns);
+        result.acks[phase].record_ns(after_ns);
     }
 
     /// Books an event that the server refused with a GraphQL error.
@@ -458,6 +427,7 @@ impl Desk {
         self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
         let What::Event { group, phase, stream, seq } = what else { return };
         self.settled(stream, seq);
+        self.schedules.answered(group, None);
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].failed += 1;
         result.keep_unacked(stream, seq);
@@ -472,6 +442,7 @@ impl Desk {
         }
         let What::Event { group, phase, stream, seq } = what else { return };
         self.settled(stream, seq);
+        self.schedules.answered(group, None);
         let mut result = self.result.borrow_mut();
         let tally = &mut result.groups[group][phase];
         tally.unknown += 1;

@@ -61,7 +61,9 @@ impl Shard {
             state.satisfied += u64::from(owed);
             let cohort = usize::from(state.subs[sub].cohort);
             let since_us = |ns: u64| now_ns.saturating_sub(ns) / 1_000;
-            state.latency.deliver(cohort, phase, since_us(due_ns), since_us(sent_ns));
+            let from_sent_us = since_us(sent_ns);
+            state.from_sent_us += from_sent_us;
+            state.latency.deliver(cohort, phase, since_us(due_ns), from_sent_us);
         }
     }
 

@@ -24,6 +24,7 @@ use super::handshake::Endpoint;
 use super::injector::Parked;
 use super::live::Live;
 use super::opening::{Gate, open_wave};
+use super::pacing::Told;
 use super::seats::{Seat, seats};
 use super::slow::{SlowReader, Watched};
 use super::subs::{State, Sub};
@@ -317,6 +318,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut counted = None;
+    let mut told = Told::new(shard.plan.index);
     loop {
         let due = ticks.tick().await;
         shard.note_lag(due.elapsed());
@@ -330,6 +332,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
             shard.count_outstanding();
             counted = Some(clock::now());
         }
+        told.tell(&shard);
         shard.publish_counts(&snapshot);
     }
 }
@@ -346,6 +349,7 @@ async fn canary(shard: Rc<Shard>) {
         if !shard.plan.board.measuring.load(Relaxed) {
             continue;
         }
+        shard.plan.board.arrivals.waited(began.elapsed());
         shard.state.borrow_mut().latency.drain.record_corrected(began.elapsed(), CANARY);
     }
 }
@@ -363,6 +367,7 @@ impl Shard {
             away: BTreeMap::new(),
             newcomers: BTreeMap::new(),
             receipts: 0,
+            from_sent_us: 0,
             satisfied: 0,
             settled: 0,
             resolved: 0,

@@ -8,11 +8,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::barriers::{BarrierRounds, Turn};
 use super::board::Board;
 use super::pace::{Share, Timetable};
+use super::pacing::Shared;
 use super::probes::Probes;
+use super::slowdown::{Kept, Side};
 use super::thinker::Thinker;
 use super::weather::ThinkSlot;
 use crate::ledger::{Kind, StreamId, Token};
 use crate::scenarios::plan::{Pace, Plan, PublisherGroup};
+
+/// How long a schedule that is held waits before it looks again, ns.
+const HELD_NS: u64 = 2_000_000;
 
 /// Barriers handed to the socket before it is flushed; they are not load, so nothing is shown by flushing each.
 const BARRIER_BATCH: u32 = 64;
@@ -39,6 +44,15 @@ pub(super) enum What {
     Probe,
     /// A probe of the census with this number.
     Census(u32),
+}
+
+/// How it stands with the connection that asks what to publish.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Line {
+    /// What waits for its answer.
+    pub in_flight: usize,
+    /// Since when it could be written to: what is late until then is late because of the target.
+    pub free_ns: u64,
 }
 
 /// What to do next.
@@ -101,10 +115,10 @@ impl Source {
         matches!(self, Self::Probes(_))
     }
 
-    pub(super) fn next(&mut self, orders: &PublishOrders, in_flight: usize, now_ns: u64) -> Next {
+    pub(super) fn next(&mut self, orders: &PublishOrders, line: Line, now_ns: u64) -> Next {
         match self {
-            Self::Events(events) => events.next(orders, in_flight, now_ns),
-            Self::Probes(probes) => probes.next(orders, in_flight, now_ns),
+            Self::Events(events) => events.next(orders, line, now_ns),
+            Self::Probes(probes) => probes.next(orders, line.in_flight, now_ns),
         }
     }
 
@@ -143,6 +157,10 @@ pub(super) struct Events {
     /// First event and count per phase of the plan; `None`: the group is silent in it.
     spans: Vec<Option<(u64, u64)>>,
     thinker: Thinker,
+    /// The group's, where it slows down when it is behind.
+    schedule: Option<Shared>,
+    /// Until when that held this connection.
+    held: Kept,
 }
 
 /// First event number and count of a group in each phase.
@@ -185,6 +203,7 @@ impl Events {
         index: usize,
         (connection, publisher): (u32, u32),
         think: Option<ThinkSlot>,
+        schedule: Option<Shared>,
     ) -> Self {
         let group = &plan.publishers[index];
         let streams = u64::from(board.streams.streams_of_group(index));
@@ -203,6 +222,8 @@ impl Events {
             is_first_connection: true,
             spans: spans(plan, group),
             thinker: Thinker::new(think),
+            schedule,
+            held: Kept { until_ns: 0, by: Side::Server },
         }
     }
 
@@ -236,17 +257,21 @@ impl Events {
         self.current(orders).is_none()
     }
 
-    fn next(&mut self, orders: &PublishOrders, in_flight: usize, now_ns: u64) -> Next {
+    fn next(&mut self, orders: &PublishOrders, line: Line, now_ns: u64) -> Next {
         if orders.barrier {
             return self.next_barrier(now_ns);
         }
         let Some((phase, start_ns, first)) = self.current(orders) else { return Next::Wait };
         let n = self.share.peek();
-        let mut due_ns = start_ns + self.table.due(n - first).as_nanos() as u64;
+        let slipped_ns = self.schedule.as_ref().map_or(0, |schedule| schedule.borrow().slipped_ns(phase));
+        let mut due_ns = start_ns + self.table.due(n - first).as_nanos() as u64 + slipped_ns;
         match self.pace {
             Pace::Open(_) if due_ns > now_ns => return Next::At(due_ns),
-            Pace::Open(_) => {}
-            Pace::OneByOne if in_flight > 0 => return Next::Wait,
+            Pace::Open(_) => match self.slip(phase, due_ns, line, now_ns) {
+                Ok(moved_ns) => due_ns = within(orders, phase, moved_ns),
+                Err(at_ns) => return Next::At(at_ns),
+            },
+            Pace::OneByOne if line.in_flight > 0 => return Next::Wait,
             // Without a timetable an event is due when it can be sent.
             Pace::OneByOne | Pace::Unlimited => due_ns = self.thinker.began_ns().unwrap_or(now_ns),
         }
@@ -254,17 +279,36 @@ impl Events {
             Ok(ready_ns) => ready_ns,
             Err(at_ns) => return Next::At(at_ns),
         };
+        // What the server kept from being sent is not late because of us.
+        let by_server_ns = if self.held.by == Side::Server { self.held.until_ns } else { 0 };
+        let ready_ns = ready_ns.max(by_server_ns);
         self.share.advance();
         let (stream, seq) = self.board.streams.event(self.group, n);
         let published = self.board.roster.publish(stream);
         debug_assert_eq!(published.seq, seq, "a stream is published by one connection, in order");
         self.board.obligations.fetch_add(published.obligations, Relaxed);
+        if let Some(schedule) = &self.schedule {
+            schedule.borrow_mut().sent(published.obligations);
+        }
         Next::Send(Outgoing {
             token: self.token(stream, Kind::Event, seq, (due_ns, now_ns)),
             payload: self.payload,
             ready_ns,
             what: What::Event { group: self.group, phase, stream, seq },
         })
+    }
+
+    /// When an event that should have been sent by now is due, now that it can be sent; `Err`: it cannot, and when to
+    /// ask again.
+    fn slip(&mut self, phase: usize, due_ns: u64, line: Line, now_ns: u64) -> Result<u64, u64> {
+        let Some(schedule) = &self.schedule else { return Ok(due_ns) };
+        let mut schedule = schedule.borrow_mut();
+        if let Some(by) = schedule.holds() {
+            self.held = Kept { until_ns: now_ns, by };
+            return Err(now_ns + HELD_NS);
+        }
+        let kept = self.held.or_longer(Kept { until_ns: line.free_ns, by: Side::Server });
+        Ok(schedule.send(phase, due_ns, now_ns, kept))
     }
 
     fn next_barrier(&mut self, now_ns: u64) -> Next {
@@ -297,6 +341,14 @@ impl Events {
     }
 }
 
+/// What an earlier phase left over was due in that phase, however late that has become.
+fn within(orders: &PublishOrders, phase: usize, due_ns: u64) -> u64 {
+    match orders.phase {
+        Some((ordered, begun_ns)) if phase < ordered => due_ns.min(begun_ns.saturating_sub(1)),
+        _ => due_ns,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,6 +378,8 @@ mod tests {
             is_first_connection: true,
             spans: vec![Some((0, 3)), Some((3, 3))],
             thinker: Thinker::new(None),
+            schedule: None,
+            held: Kept { until_ns: 0, by: Side::Server },
         }
     }
 
@@ -335,7 +389,7 @@ mod tests {
 
     /// Phase, seq and due time in ms of the event that is sent next.
     fn sent(events: &mut Events, orders: &PublishOrders, now_ms: u64) -> Option<(usize, u64, u64)> {
-        let Next::Send(outgoing) = events.next(orders, 0, now_ms * MS) else { return None };
+        let Next::Send(outgoing) = events.next(orders, Line::default(), now_ms * MS) else { return None };
         let What::Event { phase, seq, .. } = outgoing.what else { panic!("no event") };
         Some((phase, seq, outgoing.token.due_ns / MS))
     }
@@ -358,7 +412,7 @@ mod tests {
     /// Stream (by its channel), seq and epoch of the barriers that are sent now.
     fn barriers(events: &mut Events, now_ms: u64) -> Vec<(u32, u64, u32)> {
         let orders = PublishOrders { stop: true, barrier: true, ..orders(0) };
-        std::iter::from_fn(|| match events.next(&orders, 0, now_ms * MS) {
+        std::iter::from_fn(|| match events.next(&orders, Line::default(), now_ms * MS) {
             Next::Send(Outgoing { token, what: What::Barrier, .. }) => {
                 Some((token.channel, token.seq, token.epoch))
             }
@@ -386,10 +440,11 @@ mod tests {
     #[test]
     fn epochs_rise_with_every_connection_after_the_first() {
         let mut events = events();
-        let sent = |events: &mut Events, now_ms: u64| match events.next(&orders(0), 0, now_ms * MS) {
-            Next::Send(outgoing) => (outgoing.token.epoch, outgoing.token.seq),
-            _ => panic!("nothing is due"),
-        };
+        let sent =
+            |events: &mut Events, now_ms: u64| match events.next(&orders(0), Line::default(), now_ms * MS) {
+                Next::Send(outgoing) => (outgoing.token.epoch, outgoing.token.seq),
+                _ => panic!("nothing is due"),
+            };
         events.connected();
         assert_eq!(sent(&mut events, 0), (0, 0));
         events.connected();

@@ -102,6 +102,8 @@ pub(super) struct State {
     /// Clients that set-up still waits for although their first attempt is over, and until when (ns on the run's axis).
     pub newcomers: BTreeMap<usize, u64>,
     pub receipts: u64,
+    /// From sent to received, summed up over all events, µs.
+    pub from_sent_us: u64,
     /// Owed events received intact.
     pub satisfied: u64,
     pub settled: u64,

@@ -1,10 +1,11 @@
-//! What one shard counts about its connections and subscriptions; merged by the fleet, never shared.
+//! What one thread counts about its connections, subscriptions and publishes; merged by the fleet, never shared.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
 use super::failure::Failure;
 use super::returns::ReturnTally;
+use super::slowdown::Slips;
 
 /// Failures by name, each with the first text that came with it.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +61,50 @@ impl AddAssign<&Self> for Failures {
             self.texts.entry(*failure).or_insert_with(|| text.clone());
         }
     }
+}
+
+/// Counts of one group in one phase.
+#[derive(Debug, Clone, Default)]
+pub struct PublishTally {
+    /// Handed to the socket.
+    pub sent: u64,
+    /// Acknowledged.
+    pub acked: u64,
+    /// Never acknowledged.
+    pub unknown: u64,
+    /// Of those, given up after the operation timeout.
+    pub timed_out: u64,
+    /// Of the unknown, those that a fault of ours cut off from their answer.
+    pub unknown_by_plan: u64,
+    /// Refused by the server.
+    pub failed: u64,
+    /// First and last time an event was handed to the socket, ns on the run's axis.
+    pub span_ns: Option<(u64, u64)>,
+    /// By how much the schedule slipped; `None`: it may not.
+    pub slips: Option<Slips>,
+}
+
+/// What one publishing group's connections did.
+#[derive(Debug, Clone, Default)]
+pub struct LinkTally {
+    /// Connections started, those not counted that were to replace one that had been established.
+    pub attempted: u64,
+    /// Of those, the ones that became ready.
+    pub established: u64,
+    /// Connections that became ready in place of one that was lost.
+    pub reconnected: u64,
+    /// Connections that a fault of ours ended.
+    pub cut: u64,
+    /// Attempts to connect that a fault of ours ended.
+    pub aborted_by_plan: u64,
+    /// Connections that ended before they were told to.
+    pub lost: u64,
+    /// Failures by name.
+    pub failures: Failures,
+    /// Probes and censuses that were acknowledged.
+    pub probes_acked: u64,
+    /// Barriers that were acknowledged.
+    pub barriers_acked: u64,
 }
 
 /// Counts of one cohort: the victims of a group of subscribers, or its bystanders.

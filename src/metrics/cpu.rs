@@ -28,6 +28,12 @@ impl CpuMark {
         Self { at: clock::now(), used: thread_time() }
     }
 
+    /// Wall time since the mark.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.at.elapsed()
+    }
+
     /// CPU time / wall time since the mark, on the same thread; 1: it was busy all the time. `None` before any
     /// time has passed.
     #[must_use]

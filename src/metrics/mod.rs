@@ -12,7 +12,9 @@ pub mod process;
 pub mod resources;
 pub mod server_stats;
 pub mod silence;
+mod threads;
 
-pub use cpu::thread_time;
+pub use cpu::{CpuMark, thread_time};
 pub use histograms::{Precision, Recorder};
 pub use latency_set::LatencySet;
+pub use threads::{Threads, Turn};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sysinfo::System;
 
 use super::process::{Look, Usage, Watched};
+use super::threads::Threads;
 use crate::report::model::{ClientResources, ServerResources};
 
 /// Samples two processes and remembers start, peak and end.
@@ -90,6 +91,12 @@ impl Monitor {
             cpu_s: span.cpu().as_secs_f64(),
             fds_peak: span.most_files,
         }
+    }
+
+    /// The threads of the server's process; `None`: it is not watched, or the kernel does not tell.
+    #[must_use]
+    pub fn server_threads(&self) -> Option<Threads> {
+        self.server.as_ref().and_then(|server| Threads::of(server.watched.pid()))
     }
 
     /// The server's process as the report shows it, up to the last sample it was alive in; `None`: never seen.

@@ -95,8 +95,9 @@ fn path_of(keys: &[String]) -> String {
 fn dimension_of(keys: &[String]) -> Dimension {
     let last = keys.last().map_or("", String::as_str);
     match last {
-        "growth" | "spread" | "cpu_share" | "ratio" | "amplification" => Dimension::Ratio,
-        "rate" => Dimension::Rate,
+        "growth" | "spread" | "cpu_share" | "server_cpu_share" | "server_wait_share" | "ratio"
+        | "amplification" => Dimension::Ratio,
+        "rate" | "held_rate" => Dimension::Rate,
         _ if last.ends_with("_ratio") => Dimension::Ratio,
         _ if last.ends_with("_us") || last.ends_with("_s") => Dimension::Duration,
         _ if last.ends_with("_bytes") => Dimension::Size,

@@ -13,6 +13,7 @@ pub mod markdown;
 mod markup;
 pub mod metrics;
 pub mod model;
+pub mod pacing;
 pub mod progress;
 #[cfg(test)]
 pub(crate) mod sample;

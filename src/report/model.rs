@@ -146,6 +146,9 @@ pub struct ScenarioInfo {
     pub seed: u64,
     /// `--scale`.
     pub scale: f64,
+    /// By how much time was compressed: rates were multiplied by it, lengths of phases divided; `null`: not at all.
+    #[serde(default)]
+    pub time_scale: Option<f64>,
     /// Equal plans have equal hashes.
     pub plan_hash: String,
     /// With all defaults filled in; secrets unexpanded.

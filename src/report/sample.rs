@@ -61,6 +61,7 @@ pub(crate) fn sample() -> Report {
             about: "10,000 clients connect together, each to its own channel".to_owned(),
             seed: 1,
             scale: 1.0,
+            time_scale: None,
             plan_hash: "8c1f0e62a1b4d35e".to_owned(),
             resolved: json!({ "channels": "own" }),
         },

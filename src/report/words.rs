@@ -5,6 +5,7 @@ use super::disturbed::COMPUTED;
 use super::human::{self, NOTHING, bytes, count, micros, ratio, seconds};
 use super::metrics;
 use super::model::*;
+use super::pacing;
 use crate::scenarios::condition::Dimension;
 
 /// A label and what there is to say under it.
@@ -43,8 +44,12 @@ pub(super) fn run(report: &Report) -> String {
     let RunInfo { started_at, duration_s, stop_reason, .. } = &report.run;
     let setup = report.setup.duration_s.map_or_else(|| "not finished".to_owned(), seconds);
     let (seed, scale) = (report.scenario.seed, report.scenario.scale);
+    let compressed = report.scenario.time_scale.map_or_else(String::new, |by| {
+        let what = pacing::event_volume(report).map(|what| format!(": {what}")).unwrap_or_default();
+        format!("time-scale {by}{what} · ")
+    });
     human::clean(&format!(
-        "seed {seed} · scale {scale} · {started_at} · {} · set-up {setup} · {stop_reason}",
+        "seed {seed} · scale {scale} · {compressed}{started_at} · {} · set-up {setup} · {stop_reason}",
         seconds(*duration_s)
     ))
 }
@@ -54,6 +59,7 @@ pub(super) fn facts(report: &Report) -> Vec<Fact> {
     let mut facts = connections(&report.connections);
     facts.extend(subscriptions(&report.subscriptions));
     facts.push(("Published", published(&report.published)));
+    facts.extend(pacing::held(report).map(|text| ("", text)));
     facts.push(("Owed", owed(&report.ledger)));
     facts.push(("Received", received(&report.ledger)));
     let silence = report.flow.longest_silence_s.filter(|_| !report.faults.is_empty());

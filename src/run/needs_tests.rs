@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 
 use super::*;
-use crate::scenarios::plan::{Phase, Reconnect, SubscriberGroup, Timeouts};
+use crate::scenarios::plan::{Phase, Reconnect, SubscriberGroup, Timeouts, WhenBehind};
 use crate::scenarios::target::{Contract, Limits, Operation, Protocol, Publish, Target};
 
 /// `connections` subscribers on as many channels, one publisher of 200-byte events.
@@ -22,6 +22,7 @@ pub(crate) fn plan(connections: u32) -> Plan {
         scale: 1.0,
         hash: String::new(),
         rounds: 1,
+        time_scale: 1.0,
         channels: connections,
         subscribers: vec![clients(connections, second)],
         publishers: vec![PublisherGroup {
@@ -32,6 +33,7 @@ pub(crate) fn plan(connections: u32) -> Plan {
             payload: 200,
             batch: 1,
             phases: vec![0],
+            when_behind: WhenBehind::CatchUp,
         }],
         faults: Vec::new(),
         phases: vec![Phase { name: "main".into(), length: Some(second * 60) }],

@@ -16,6 +16,7 @@ use crate::clients::handshake::Endpoint;
 use crate::clients::source::spans;
 use crate::clients::tally::GroupTally;
 use crate::clock::{self, Instant};
+use crate::metrics::Turn;
 use crate::metrics::peaks::Peaks;
 use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
 use crate::report::model::Wave;
@@ -60,6 +61,8 @@ pub struct Round {
     pub server_memory_end: Option<u64>,
     /// CPU time of the busiest generator thread over the phases, and their length.
     pub busiest: Option<(Duration, Duration)>,
+    /// The server's busiest thread over the phases; `None`: not known.
+    pub server_turn: Option<Turn>,
 }
 
 /// What ended while a phase lasted, and what it was done with.
@@ -137,11 +140,14 @@ impl<'a, 'w> Conductor<'a, 'w> {
         self.open_publishers().await;
         let setup = self.set_up().await;
         let cpu_before = self.fleet.counts().busiest_cpu;
+        let server_before = self.watch.monitor.server_threads();
         let began = clock::now();
         if setup.is_some() {
             self.phases().await;
         }
         let busiest = Some((self.fleet.counts().busiest_cpu.saturating_sub(cpu_before), began.elapsed()));
+        let server_now = self.watch.monitor.server_threads();
+        let server_turn = server_now.zip(server_before).map(|(now, before)| now.busiest_since(&before));
         let Ending { barriers_complete, drained_ns, quiet_passed, watched, server: after } = self.end().await;
         let server_memory_end = self.cool_down().await;
         let endpoint = self.endpoint.clone();
@@ -167,6 +173,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             alive,
             server_memory_end,
             busiest,
+            server_turn,
         })
     }
 
@@ -395,14 +402,20 @@ fn all_said(counts: &FleetCounts, phase: usize, plan: &Plan) -> bool {
     seen && (plan.publishers.is_empty() || counts.publisher.busy == 0)
 }
 
+/// A schedule that may slip may take so many times as long; a rate below a thirtieth is not going to be waited for.
+const SLOWEST: u32 = 10;
+
 /// Three times what the phase should take, and the time an operation may take; a server that takes events more
 /// slowly than that is not going to be waited for.
 fn phase_limit(plan: &Plan, phase: usize) -> Duration {
-    use crate::scenarios::plan::Pace;
+    use crate::scenarios::plan::{Pace, WhenBehind};
     let publishing = plan.publishers.iter().filter_map(|group| {
         let (_, count) = spans(plan, group)[phase]?;
         Some(match group.pace {
-            Pace::Open(rate) => Duration::from_secs_f64(count as f64 / rate) + plan.longest_think(),
+            Pace::Open(rate) => {
+                let planned = Duration::from_secs_f64(count as f64 / rate) + plan.longest_think();
+                if group.when_behind == WhenBehind::SlowDown { planned * SLOWEST } else { planned }
+            }
             // Without a rate there is no expectation of how long it takes; a bound all the same.
             Pace::Unlimited => Duration::from_secs(600),
             Pace::OneByOne => {

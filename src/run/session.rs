@@ -236,6 +236,7 @@ impl Session<'_> {
                 about: plan.about.clone(),
                 seed: plan.seed,
                 scale: plan.scale,
+                time_scale: plan.is_compressed().then_some(plan.time_scale),
                 plan_hash: plan.hash.clone(),
                 resolved: plan.resolved.clone(),
                 command: self.settings.command.clone(),

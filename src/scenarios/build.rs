@@ -11,6 +11,7 @@ use super::file::{Channels, ConnectWord, PaceWord};
 use super::full::{At, Full, FullCondition};
 use super::plan::{
     Change, Connect, Crew, FaultKind, Pace, Phase, Plan, PublisherGroup, Reconnect, SubscriberGroup,
+    WhenBehind,
 };
 use super::problem::{Finding, Sources};
 use super::target::Target;
@@ -62,6 +63,7 @@ pub(crate) fn plan(
         scale: sizing.scale,
         hash: String::new(),
         rounds: full.rounds.value,
+        time_scale: full.time_scale.value,
         channels,
         subscribers,
         publishers,
@@ -194,6 +196,7 @@ impl Shrink<'_> {
             payload: usize::try_from(group.payload.value).unwrap_or(usize::MAX),
             batch: group.batch,
             phases: (0..self.full.phases.len()).filter(|i| phase_in(&self.full.phases[*i].name)).collect(),
+            when_behind: group.when_behind.value,
         }
     }
 }
@@ -282,7 +285,10 @@ fn small(
 ) {
     let reduced = sizing.scale < 1.0;
     for term in check::terms(&condition.test) {
-        if reduced && full_size(term) && !sizing.sources.is_override(&place.span) {
+        if reduced
+            && (full_size(term) || full_rate(plan, &condition.test))
+            && !sizing.sources.is_override(&place.span)
+        {
             condition.not_applicable = Some(format!("`{}` is limited for full size", term.metric));
             return;
         }
@@ -314,6 +320,16 @@ fn full_size(term: &Term) -> bool {
     (term.metric.starts_with("resources.") && term.dimension == Dimension::Size)
         || term.metric.starts_with("waves.server_memory")
         || term.metric.starts_with("rounds.server_memory")
+}
+
+/// Whether a condition is about the rate that a schedule is to hold: a reduced run is over too soon to say, and a
+/// schedule that slows down asks for what a machine can do at its best.
+fn full_rate(plan: &Plan, test: &Test) -> bool {
+    let (Test::Compare { left, .. } | Test::Within { left, .. }) = test else { return false };
+    let slows = |group: &PublisherGroup| group.when_behind == WhenBehind::SlowDown;
+    left.over == Some(Over::Predicted)
+        && left.term.metric == "published.rate"
+        && plan.publishers.iter().any(slows)
 }
 
 /// Whether a term speaks of bystanders where there are none.

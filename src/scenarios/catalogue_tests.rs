@@ -294,6 +294,7 @@ fn names_fall_back_to_the_built_in_ones() {
         "random-drops",
         "cascading-failures",
         "queue-saturation",
+        "soak-24h",
         "thundering-herd",
     ];
     let expected = std::iter::once(("small", false)).chain(built_in.map(|name| (name, true)));

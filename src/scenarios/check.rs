@@ -13,6 +13,7 @@ use super::faults::full::FullFault;
 use super::file::PaceWord;
 use super::full::{Cuts, Full, FullCondition, FullPublishers};
 use super::not_yet;
+use super::pacing;
 use super::plan::Part;
 use super::problem::{Finding, Sources};
 use super::target::Target;
@@ -52,6 +53,7 @@ pub(crate) fn scenario(
     for publisher in &full.publishers {
         publishing(full, publisher, findings);
     }
+    pacing::slow_down(full, cuts, findings);
     endings(full, cuts, findings);
     faults::check::faults(full, cuts, findings);
     let names = Names {
@@ -65,6 +67,7 @@ pub(crate) fn scenario(
     };
     let (expect, reached) = (parse(&full.expect), parse(&full.reached));
     let abort_if = parse(&full.abort_if);
+    pacing::held(full, cuts, &expect, findings);
     for (condition, written) in
         abort_if.iter().filter_map(|c| Some((c, full.abort_if.iter().find(|w| w.id == c.id)?)))
     {

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 use super::faults::file::FaultTable;
 use super::faults::policies::{CircuitBreakerTable, KeepaliveTable, ReconnectWord, RetryBudgetTable};
+use super::plan::WhenBehind;
 use super::target::{Contract, StatisticsFormat};
 use super::units::{Count, Events, Rate, Seed, Size, Span};
 
@@ -140,15 +141,24 @@ pub(crate) struct PublisherTable {
     pub(crate) payload: Option<Spanned<Payload>>,
     pub(crate) batch: Option<Spanned<Count>>,
     pub(crate) phase: Option<Spanned<OneOrMany>>,
-    pub(crate) when_behind: Option<Spanned<WhenBehind>>,
+    pub(crate) when_behind: Option<Spanned<WhenBehindWord>>,
 }
 
 /// What an open publisher does when it is late.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum WhenBehind {
+pub(crate) enum WhenBehindWord {
     CatchUp,
     SlowDown,
+}
+
+impl From<WhenBehindWord> for WhenBehind {
+    fn from(word: WhenBehindWord) -> Self {
+        match word {
+            WhenBehindWord::CatchUp => Self::CatchUp,
+            WhenBehindWord::SlowDown => Self::SlowDown,
+        }
+    }
 }
 
 /// One server under test.

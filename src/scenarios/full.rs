@@ -11,7 +11,7 @@ use super::file::{
     Channels, ConnectWord, DefaultsTable, Name, Named, PaceWord, Payload, PublisherTable, ScenarioTable,
     SubscriberTable, TimeoutsTable,
 };
-use super::plan::{CircuitBreaker, Crew, Keepalive, Reconnect, RetryBudget, Timeouts};
+use super::plan::{CircuitBreaker, Crew, Keepalive, Reconnect, RetryBudget, Timeouts, WhenBehind};
 use super::problem::Finding;
 use super::units::{Count, Span};
 
@@ -133,6 +133,7 @@ pub(crate) struct FullPublishers {
     pub(crate) events: Option<At<u64>>,
     pub(crate) payload: At<u64>,
     pub(crate) batch: u32,
+    pub(crate) when_behind: At<WhenBehind>,
     /// Names of its phases; `None`: all.
     pub(crate) phases: Option<Vec<(String, Range<usize>)>>,
 }
@@ -266,6 +267,7 @@ fn publishers(
         events: At::of(table.events.as_ref(), |events| events.0),
         payload: At::or(table.payload.as_ref(), size, PAYLOAD, &span),
         batch: table.batch.as_ref().map_or(1, |b| whole(b.get_ref())),
+        when_behind: At::or(table.when_behind.as_ref(), |word| (*word).into(), WhenBehind::CatchUp, &span),
         phases: table.phase.as_ref().map(faults::full::names),
         span,
     }

@@ -11,6 +11,7 @@ mod full;
 mod not_yet;
 mod outline;
 mod overrides;
+pub mod pacing;
 mod parse;
 pub mod plan;
 mod predict;

@@ -4,7 +4,7 @@
 
 use super::condition::{Condition, Op, Over, Term, Test, When};
 use super::faults::file::{FaultTable, Kind, Of};
-use super::file::{Payload, ScenarioTable, WhenBehind};
+use super::file::{Payload, ScenarioTable};
 use super::problem::Finding;
 
 /// Parts of a run that are no phases; the report has no figures for them.
@@ -25,9 +25,6 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     for group in scenario.publishers.values() {
         if let Some(payload) = group.payload.as_ref().filter(|p| *p.get_ref() == Payload::Climb) {
             refuse(payload.span(), "climb payload sizes");
-        }
-        if let Some(word) = group.when_behind.as_ref().filter(|w| *w.get_ref() == WhenBehind::SlowDown) {
-            refuse(word.span(), "slow down when it is behind");
         }
     }
     findings

@@ -27,6 +27,9 @@ pub struct Plan {
     pub hash: String,
     /// How often the whole scenario is run on the same server process, at least 1.
     pub rounds: u32,
+    /// By how much time is compressed: rates below are those of the file times this, lengths of phases and times of
+    /// faults divided by it. Timeouts, latencies and waits are not.
+    pub time_scale: f64,
     /// Number of distinct channels.
     pub channels: u32,
     /// Groups of subscribing clients, in file order.
@@ -245,6 +248,8 @@ pub struct PublisherGroup {
     pub batch: u32,
     /// Indices of the phases it publishes in.
     pub phases: Vec<usize>,
+    /// What becomes of its timetable when events cannot be sent when they are due.
+    pub when_behind: WhenBehind,
 }
 
 /// The load model of a publisher group.
@@ -256,6 +261,16 @@ pub enum Pace {
     Unlimited,
     /// Closed model: each connection publishes its next event when the previous one was acknowledged.
     OneByOne,
+}
+
+/// What an open group does when it is late.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WhenBehind {
+    /// It sends what is late as soon as it can; every event stays due when it was.
+    #[default]
+    CatchUp,
+    /// It moves everything that is still due to later, by what it is behind.
+    SlowDown,
 }
 
 /// One phase.

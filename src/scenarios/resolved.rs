@@ -8,6 +8,7 @@ use super::faults::full::{FullFault, SETUP};
 use super::faults::{self as faulty, policies};
 use super::file::Channels;
 use super::full::{Full, FullCondition};
+use super::plan::WhenBehind;
 use super::target::{self, Operation, Publish, Statistics, StatisticsFormat, Target};
 use super::units::{exact_duration, exact_size};
 
@@ -112,7 +113,11 @@ fn publishers(full: &Full) -> Value {
         table.insert("batch".to_owned(), json!(group.batch));
         let phases: Vec<&str> = full.phases_of(group).map(|p| p.name.as_str()).collect();
         table.insert("phase".to_owned(), json!(phases));
-        table.insert("when-behind".to_owned(), json!("catch-up"));
+        let when_behind = match group.when_behind.value {
+            WhenBehind::CatchUp => "catch-up",
+            WhenBehind::SlowDown => "slow-down",
+        };
+        table.insert("when-behind".to_owned(), json!(when_behind));
         all.insert(group.name.clone(), Value::Object(table));
     }
     Value::Object(all)

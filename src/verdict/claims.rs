@@ -4,6 +4,7 @@ use super::judge::promises_resume;
 use super::statistics;
 use crate::report::human::{self, count, micros, small_share};
 use crate::report::model::{Health, Ledger, Report};
+use crate::report::pacing::event_volume;
 
 /// The claims of a report. They speak of the server under this load; never more than the samples carry.
 #[must_use]
@@ -12,6 +13,7 @@ pub fn claims(report: &Report) -> Vec<String> {
         return vec!["nothing is shown: the generator's own bookkeeping failed".to_owned()];
     }
     let mut claims = vec![loss(report)];
+    claims.extend(compressed(report));
     claims.extend(recovered(&report.ledger));
     claims.extend(ends_of_streams(report));
     claims.extend(integrity(report));
@@ -68,6 +70,12 @@ fn missed(report: &Report) -> String {
         "are not counted as losses"
     };
     format!("; {} more were published while {who} were away and {judged}", count(missed))
+}
+
+/// What a compressed run is, so that nobody takes it for the time it stands for.
+fn compressed(report: &Report) -> Option<String> {
+    let scale = report.scenario.time_scale?;
+    event_volume(report).map(|what| format!("this was a {what}: time-scale {scale}"))
 }
 
 fn recovered(ledger: &Ledger) -> Option<String> {

@@ -33,6 +33,10 @@ pub(crate) fn doubt(condition: &Condition, judged: &Judgement, evidence: &Eviden
     if evidence.generator.health == Health::Limited && relies_on_us {
         return Some(format!("the generator was limited: {}", reasons()));
     }
+    if let Some(why) = terms.iter().filter(|_| short_of_plan).find_map(|term| not_the_servers(term, evidence))
+    {
+        return Some(why);
+    }
     if let Some(why) =
         lengthened(condition, judged).into_iter().find_map(|term| own_processing(term, evidence))
     {
@@ -94,6 +98,25 @@ fn rises(condition: &Condition) -> bool {
 fn is_of_the_plan(test: &Test) -> bool {
     let (Test::Compare { left, .. } | Test::Within { left, .. }) = test else { return false };
     matches!(left.over, Some(Over::Predicted))
+}
+
+/// Why a rate that was not held says nothing of the server.
+fn not_the_servers(term: &Term, evidence: &Evidence) -> Option<String> {
+    let slowed = (term.keys == ["published", "rate"])
+        .then(|| lookup::object(&evidence.report, term, &["published", "slowed"]))??;
+    let word = slowed.get("limited_by")?.as_str()?;
+    match word {
+        "generator" => Some("the schedule slipped because of the generator, not of the server".to_owned()),
+        "machine" => {
+            let share =
+                slowed.get("server_wait_share").and_then(serde_json::Value::as_f64).unwrap_or_default();
+            Some(format!(
+                "the server waited for a processor {} of the time: on a machine of its own it might have held the rate",
+                human::ratio(share)
+            ))
+        }
+        _ => None,
+    }
 }
 
 fn is_timing(term: &Term) -> bool {

@@ -174,3 +174,33 @@ fn an_honest_server_lets_nobody_wait_for_a_slow_reader() {
         jam.dissolve().await;
     });
 }
+
+/// How long it takes to publish these events one after the other on a channel.
+async fn publishing(addr: SocketAddr, channel: &str, events: usize) -> Duration {
+    let mut publisher = Client::new(addr).await;
+    let begun = stressctl::clock::now();
+    for n in 0..events {
+        publisher.publish(channel, &payload(n)).await;
+    }
+    begun.elapsed()
+}
+
+#[test]
+fn so_many_publishes_are_taken_per_second_and_no_more() {
+    with_server(&defective(&["slow-publish=per=2500us,channels=17"]), async |addr| {
+        assert!(publishing(addr, WRONG, 200).await >= Duration::from_millis(498));
+        let truth = truths(addr).await.remove(0);
+        let expected = json!({ "kind": "slow-publish", "parameters": "per=2500us,channels=17",
+            "planted": 200, "deliveries": 0, "channels": { "17": 200 } });
+        assert_eq!(truth, expected);
+        publishing(addr, HONEST, 200).await;
+        assert_eq!(truths(addr).await.remove(0)["planted"], 200, "the other channel costs nothing");
+    });
+    // Shorter than a sleep can be.
+    with_server(&defective(&["slow-publish=per=100us"]), async |addr| {
+        assert!(publishing(addr, WRONG, 2_000).await >= Duration::from_millis(198));
+    });
+    with_server(&options(), async |addr| {
+        assert!(publishing(addr, WRONG, 200).await < Duration::from_millis(498));
+    });
+}

@@ -9,3 +9,4 @@ mod planted;
 mod scene;
 mod secured;
 mod seeds;
+mod slowdown;

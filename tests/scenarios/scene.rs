@@ -44,6 +44,10 @@ impl Server {
         self.address
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("ws://{}/graphql", self.address)
     }

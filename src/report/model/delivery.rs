@@ -31,6 +31,30 @@ pub struct Published {
     pub failed: u64,
     /// Sent per second of publishing.
     pub rate: Option<f64>,
+    /// By how much the schedule slipped; `null`: no publisher slows down when it is behind.
+    #[serde(default)]
+    pub slowed: Option<Slowed>,
+}
+
+/// What became of a schedule that may slip when events cannot be sent when they are due.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Slowed {
+    /// How often it slipped: each time, all later events of the phase were due later.
+    pub slips: u64,
+    /// By how much altogether.
+    pub slipped_s: f64,
+    /// Of that, because the server did not answer or deliver in time, or its socket took nothing.
+    pub by_server_s: f64,
+    /// Of that, because stressctl was not on time itself.
+    pub by_generator_s: f64,
+    /// `none`; `server`; `generator`; `machine`: the server waited for a processor so long that it cannot be told.
+    pub limited_by: String,
+    /// The rate that held: sent per second of publishing, where it slipped.
+    pub held_rate: Option<f64>,
+    /// How much of the time the server's busiest thread was on a processor, where that is known.
+    pub server_cpu_share: Option<f64>,
+    /// How much of the time it was ready and there was no processor for it.
+    pub server_wait_share: Option<f64>,
 }
 
 /// Obligations and receipts.

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::clients::publisher::PublisherResult;
+use crate::clients::publisher::{PublishTally, PublisherResult};
+use crate::clients::slowdown::{Slipped, Slips};
 use crate::clients::source::{spans, timetable};
 use crate::ledger::{CloseFacts, StreamId, Streams};
 use crate::scenarios::plan::{Pace, Plan};
@@ -15,6 +16,8 @@ pub(super) struct Facts<'a> {
     /// `[group][phase]`: first event and count.
     spans: Vec<Vec<Option<(u64, u64)>>>,
     starts: Vec<u64>,
+    /// `[group][phase]`, where schedules may slip.
+    slipped: Vec<Vec<Slipped>>,
     unacked: HashSet<(StreamId, u64)>,
     /// Not all of them could be remembered.
     unacked_capped: bool,
@@ -33,6 +36,7 @@ impl<'a> Facts<'a> {
             streams,
             spans: plan.publishers.iter().map(|g| spans(plan, g)).collect(),
             starts: phases.iter().map(|(start, _)| *start).collect(),
+            slipped: publisher.groups.iter().map(|phases| phases.iter().map(slipped).collect()).collect(),
             unacked: publisher.unacked.iter().copied().collect(),
             unacked_capped: publisher.unacked_capped,
         }
@@ -47,6 +51,10 @@ impl<'a> Facts<'a> {
         });
         place.expect("a published event belongs to a phase of its group")
     }
+}
+
+fn slipped(tally: &PublishTally) -> Slipped {
+    tally.slips.as_ref().map(Slips::timetable).unwrap_or_default()
 }
 
 impl CloseFacts for Facts<'_> {
@@ -72,10 +80,12 @@ impl CloseFacts for Facts<'_> {
 
     fn due_ns(&self, stream: StreamId, seq: u64) -> Option<u64> {
         let (group, phase, n) = self.place(stream, seq);
-        let group = &self.plan.publishers[group];
-        let table = timetable(group);
-        matches!(group.pace, Pace::Open(_))
-            .then(|| self.starts.get(phase).map(|start| start + table.due(n).as_nanos() as u64))
-            .flatten()
+        let publishers = &self.plan.publishers[group];
+        if !matches!(publishers.pace, Pace::Open(_)) {
+            return None;
+        }
+        let planned_ns = self.starts.get(phase)? + timetable(publishers).due(n).as_nanos() as u64;
+        let slipped = self.slipped.get(group).and_then(|phases| phases.get(phase));
+        Some(slipped.map_or(planned_ns, |slipped| slipped.due_ns(planned_ns)))
     }
 }

@@ -9,13 +9,15 @@ use super::generator::generator;
 use super::publishing::{due, flow, published};
 use super::returns::returns;
 use super::slow::{self, Known};
+use super::slowed::Shares;
+use crate::clients::board::Board;
 use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::PublisherResult;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
 use crate::metrics::{LatencySet, Recorder};
 use crate::report::model::{
-    Example, Latencies, PhaseConnections, PhaseReport, Published, Report, Setup, Slice, WaveMemory, Waves,
+    Example, Latencies, PhaseConnections, PhaseReport, Report, Setup, Slice, WaveMemory, Waves,
 };
 use crate::run::round::{PhaseEvents, Round};
 use crate::scenarios::plan::Plan;
@@ -25,9 +27,20 @@ use crate::scenarios::plan::Plan;
 /// # Errors
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
 pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
-    let Round { mut fleet, phases, events, waves, setup, peak_active, busiest, barriers_complete, .. } =
-        round;
+    let Round {
+        mut fleet,
+        phases,
+        events,
+        waves,
+        setup,
+        peak_active,
+        busiest,
+        server_turn,
+        barriers_complete,
+        ..
+    } = round;
     let counters = round.counters;
+    let shares = Shares::of(server_turn, busiest);
     let schedule = Schedule::of(plan);
     report.setup = Setup { duration_s: setup.map(|s| s.as_secs_f64()) };
     report.connections = connections(
@@ -37,8 +50,9 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
     );
     report.subscriptions = subscriptions(plan, fleet.groups.iter(), Some(peak_active), &fleet.board);
     report.subscriptions.barriers.complete = barriers_complete;
-    let due = due(plan, &phases);
-    report.published = published(fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied()));
+    let due = due(plan, &phases, &fleet.publisher.groups);
+    let tallies = fleet.publisher.groups.iter().flatten().zip(due.iter().flatten().copied());
+    report.published = published(tallies, shares);
     let deeds = Deeds {
         connections: Some(&report.connections),
         subscriptions: Some(&report.subscriptions),
@@ -63,23 +77,16 @@ pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumErr
         totals += ledger.close(&facts);
     }
     report.ledger = ledger(plan, &totals.all(), totals.receipts(), obligations);
-    report.ledger.examples = totals
-        .examples()
-        .map(|example| Example {
-            channel_name: fleet.board.channel_name(example.channel as u32),
-            ..example.clone()
-        })
-        .collect();
+    report.ledger.examples = totals.examples().map(|example| named(example, &fleet.board)).collect();
     let selections = selections(plan, schedule.acts());
     report.groups =
         selections.iter().map(|one| (one.name.clone(), one.slice(plan, &fleet, &totals))).collect();
-    for (index, group) in plan.publishers.iter().enumerate() {
-        let published = published(fleet.publisher.groups[index].iter().zip(due[index].iter().copied()));
-        let slice = publishers(group.connections.into(), published, &fleet.publisher, index);
+    for (index, (group, due)) in plan.publishers.iter().zip(&due).enumerate() {
+        let slice = publishers(group.connections.into(), &fleet.publisher, (index, due), shares);
         report.groups.insert(group.name.clone(), slice);
     }
     report.groups.extend(prober(&fleet.publisher.links));
-    report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, &due);
+    report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, (&due, shares));
     report.server.alive = round.alive;
     report.drain.duration_s = drained(&fleet.publisher, round.drained_ns);
     fill_timeline(report, &totals);
@@ -96,8 +103,18 @@ fn drained(publisher: &PublisherResult, drained_ns: Option<u64>) -> Option<f64> 
     Some(drained_ns?.saturating_sub(last) as f64 / 1e9)
 }
 
+fn named(example: &Example, board: &Board) -> Example {
+    Example { channel_name: board.channel_name(example.channel as u32), ..example.clone() }
+}
+
 /// The whole run as one group of publishers saw it.
-fn publishers(planned: u64, published: Published, publisher: &PublisherResult, index: usize) -> Slice {
+fn publishers(
+    planned: u64,
+    publisher: &PublisherResult,
+    (index, due): (usize, &[u64]),
+    shares: Shares,
+) -> Slice {
+    let published = published(publisher.groups[index].iter().zip(due.iter().copied()), shares);
     let deeds = Deeds {
         published: Some(&published),
         links: &publisher.links[index..=index],
@@ -129,13 +146,14 @@ fn phase_reports(
     fleet: &FleetResult,
     totals: &Totals,
     selections: &[Selection],
-    due: &[Vec<u64>],
+    (due, shares): (&[Vec<u64>], Shares),
 ) -> Vec<PhaseReport> {
     let groups = &fleet.publisher.groups;
     let one = |(index, span): (usize, &(u64, u64))| {
         let mut report =
             phase_report(plan, (index, *span, &events[index]), &fleet.latency, totals, selections);
-        report.published = published(groups.iter().zip(due).map(|(group, due)| (&group[index], due[index])));
+        let tallies = groups.iter().zip(due).map(|(group, due)| (&group[index], due[index]));
+        report.published = published(tallies, shares);
         report.errors = phase_errors(&events[index], groups.iter().map(|group| &group[index]));
         report.flow = flow(&fleet.latency.receipts, groups.iter().map(|group| &group[index]), span.1);
         report.latency.publish_ack = fleet.publisher.acks.get(index).and_then(Recorder::latency);

@@ -13,6 +13,7 @@ mod policy;
 mod publishing;
 mod returns;
 mod slow;
+mod slowed;
 #[cfg(test)]
 mod tests;
 mod trends;

@@ -2,7 +2,7 @@
 //!
 //! Who is hit and when is not decided here: see [`crate::inject::Schedule`].
 
-mod aims;
+pub(crate) mod aims;
 pub(crate) mod build;
 pub(crate) mod check;
 mod delays;

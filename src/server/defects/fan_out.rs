@@ -33,7 +33,7 @@ impl Lane {
         for (spot, _) in self.spots_for(message) {
             let deliveries = match *spot.kind() {
                 Kind::AckAndForget if !forgotten => owed as u64,
-                Kind::NoAck | Kind::LeakPerEvent { .. } => 0,
+                Kind::NoAck | Kind::LeakPerEvent { .. } | Kind::SlowPublish { .. } => 0,
                 // Wrong from the first event on: whoever compares two readings must see a difference.
                 Kind::Miscount { .. } if spot.planted.truth.borrow().planted() == 0 => 0,
                 _ => continue,
@@ -46,6 +46,7 @@ impl Lane {
                 Kind::AckAndForget => forgotten = true,
                 Kind::NoAck => defects.withheld_ack.set(true),
                 Kind::LeakPerEvent { bytes } => spot.planted.leak(bytes),
+                Kind::SlowPublish { per } => spot.planted.occupy(per),
                 _ => {}
             }
         }

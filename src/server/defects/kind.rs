@@ -83,6 +83,8 @@ pub(super) enum Kind {
     StarveAccepts { after: u64, pause: Duration },
     /// While a socket does not take what waits for it, deliveries to all other connections wait.
     Serialise,
+    /// A publish takes `per`, in which nothing else is done.
+    SlowPublish { per: Duration },
     /// Each event is later than the one before by `step`, up to `max`.
     SlowDown { step: Duration, max: Duration },
 }

@@ -50,6 +50,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("starve-accepts", &[], &["after", "pause"]),
     ("serialise", &[], &[]),
     ("slow-down", &["channels", "skip", "min-bytes"], &["step", "max"]),
+    ("slow-publish", &["channels", "skip", "min-bytes"], &["per"]),
 ];
 
 /// Kinds that strike wherever they can unless told otherwise; the others strike once.
@@ -64,6 +65,7 @@ const ALWAYS: &[&str] = &[
     "starve-accepts",
     "serialise",
     "slow-down",
+    "slow-publish",
 ];
 
 /// Kinds that any message will do for, however short.
@@ -179,6 +181,7 @@ fn kind(name: &str, given: &Given<'_>) -> Result<Kind, String> {
             pause: duration("pause")?.unwrap_or(Duration::from_millis(100)),
         },
         "serialise" => Kind::Serialise,
+        "slow-publish" => Kind::SlowPublish { per: given.required("per", duration("per")?)? },
         "slow-down" => Kind::SlowDown {
             step: given.required("step", duration("step")?)?,
             max: duration("max")?.unwrap_or(Duration::MAX),
@@ -333,9 +336,12 @@ mod tests {
         assert_eq!(kind("starve-accepts=after=3,pause=1s"), starve(3, 1000));
         let slower = Kind::SlowDown { step: Duration::from_millis(2), max: Duration::from_secs(1) };
         assert_eq!(kind("slow-down=step=2ms,max=1s"), slower);
+        let taken = Kind::SlowPublish { per: Duration::from_micros(50) };
+        assert_eq!(kind("slow-publish=per=50us"), taken);
         for &(name, _, _) in KINDS {
             let needed = match name {
                 "drop-tail" => "=after=1",
+                "slow-publish" => "=per=1ms",
                 "replay-old-run" => "=payload=x",
                 "miscount" => "=counter=delivered",
                 "slow-down" => "=step=1ms",

@@ -3,15 +3,19 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use super::super::conn::Conn;
 use super::super::fanout::Subscription;
 use super::choice::{Choice, label};
-use super::delay::Delays;
+use super::delay::{Delays, YEAR};
 use super::kind::{Defect, Kind};
 use super::serial::Serial;
 use super::truth::Truth;
-use crate::clock::Instant;
+use crate::clock::{self, Instant};
+
+/// The kernel's timers are good for this.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 
 /// All defects of a server.
 #[derive(Debug)]
@@ -37,6 +41,8 @@ pub(super) struct Planted {
     pub(super) stale: RefCell<VecDeque<Instant>>,
     /// Connections accepted so far.
     pub(super) accepted: Cell<u64>,
+    /// Until when the thread is taken up by what it was given, if it ever was.
+    occupied: Cell<Option<Instant>>,
 }
 
 /// The connections a defect has met.
@@ -93,7 +99,7 @@ pub(super) struct SpotState {
     /// How many of them, the latest one included, have cost somebody a delivery.
     pub(super) harmful: u64,
     /// How late the channel is by now.
-    pub(super) delay: std::time::Duration,
+    pub(super) delay: Duration,
 }
 
 /// What a defect knows of one subscription.
@@ -142,6 +148,7 @@ impl Defects {
                 leaked: RefCell::default(),
                 stale: RefCell::default(),
                 accepted: Cell::default(),
+                occupied: Cell::default(),
             })
         };
         (!defects.is_empty()).then(|| {
@@ -183,6 +190,17 @@ impl Planted {
     /// Notes a strike on `channel` that touched one delivery.
     pub(super) fn strike(&self, channel: &Rc<str>) {
         self.truth.borrow_mut().strike(Some(channel), 1);
+    }
+
+    /// Takes up the whole thread for `time`. What is shorter than a sleep can be is added up first, so that so many
+    /// fit into a second and no more.
+    pub(super) fn occupy(&self, time: Duration) {
+        let now = clock::now();
+        let until = self.occupied.get().map_or(now, |until| until.max(now)) + time.min(YEAR);
+        self.occupied.set(Some(until));
+        if until - now >= SHORTEST_SLEEP {
+            std::thread::sleep(until - now);
+        }
     }
 
     /// Never gives back `bytes`; written to, so that they are resident.
