@@ -59,7 +59,8 @@ pub(super) struct Agenda {
 }
 
 impl Agenda {
-    /// Everything planned for these connections: their places, by their indices in the plan.
+    /// Everything that has its time on these connections: their places, by their indices in the plan. What ends a cycle of
+    /// churn comes with the cycle.
     pub(super) fn of(
         schedule: &Schedule,
         kinds: &[FaultKind],
@@ -68,6 +69,7 @@ impl Agenda {
         let mine = schedule
             .acts()
             .iter()
+            .filter(|act| act.cycle.is_none())
             .filter_map(|act| Some(Planned { seat: seat_of(act.connection)?, act: *act }));
         let lasts = kinds.iter().map(FaultKind::lasts).collect();
         Self { later: mine.collect(), lasts, ..Self::default() }

@@ -21,7 +21,7 @@ fn kinds() -> Vec<FaultKind> {
 
 fn act(fault: usize, connection: u32, part: Part, after_ms: u64, length_ms: Option<u64>) -> Act {
     let (after, length) = (Duration::from_millis(after_ms), length_ms.map(Duration::from_millis));
-    Act { fault, connection, part, after, length, point: None }
+    Act { fault, connection, part, after, length, point: None, cycle: None }
 }
 
 fn cut(connection: u32, phase: usize, after_ms: u64) -> Act {

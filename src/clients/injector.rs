@@ -61,6 +61,12 @@ impl Shard {
         if let FaultKind::Terminate(end) = kind {
             return self.begin_end(due_ns, seat, &act, end);
         }
+        if let FaultKind::Churn(_) = kind {
+            if self.begin_cycles(seat, due_ns) {
+                self.wake(seat);
+            }
+            return;
+        }
         let draws = |lane| self.plan.schedule.delays(act.fault, act.connection, lane);
         let tally = &self.faults[act.fault];
         let begun = self.climate.begin(seat, act.fault, kind, draws, tally) || self.block(seat, act.fault);
@@ -75,6 +81,9 @@ impl Shard {
 
     fn end_act(&self, planned: &Planned) {
         let Planned { seat, act } = *planned;
+        if let FaultKind::Churn(_) = self.plan.kinds[act.fault] {
+            return self.stop_cycles(seat);
+        }
         self.climate.end(seat, act.fault);
         if self.makes_slow(act.fault) {
             self.end_slow(seat);
@@ -269,7 +278,11 @@ impl Shard {
 
     /// What was planned for this shard and not applied, for whatever reason, was not applied.
     pub(super) fn reconcile_faults(&self) {
-        for (tally, planned) in self.faults.iter().zip(self.agenda().counts()) {
+        let mut planned = vec![0; self.faults.len()];
+        for act in self.plan.schedule.acts().iter().filter(|act| self.seat_of(act.connection).is_some()) {
+            planned[act.fault] += self.plan.kinds[act.fault].times();
+        }
+        for (tally, planned) in self.faults.iter().zip(planned) {
             let mut tally = tally.borrow_mut();
             tally.not_applied = planned.saturating_sub(tally.applied);
         }

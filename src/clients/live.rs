@@ -3,7 +3,6 @@
 //! It is one poll function that reads, hands messages over and writes in the same poll. Awaiting a write on its own
 //! would stop for good with a server that answers everything it is sent. Who opens it again is in `client`.
 
-use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -14,11 +13,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
+use super::cycling::Cycling;
 use super::errand::{Errand, Thinking};
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
 use super::keepalive::{Beat, PAYLOAD, Pulse};
-use super::receive::Arrival;
+use super::receive::{Arrival, Under};
 use super::seats::Seat;
 use super::shard::{Course, Shard};
 use super::subs::SubState;
@@ -96,13 +96,22 @@ pub(super) struct Live {
     thought: bool,
     /// It will end in the middle of something.
     errand: Option<Box<Errand>>,
+    /// It goes through cycles, now or later.
+    pub(super) cycling: Option<Box<Cycling>>,
 }
 
 impl Live {
     /// The `life`-th connection of a client, from 0.
     pub(super) fn new(shard: &Shard, seat: Seat, life: u32, socket: Socket) -> Self {
-        // Operation ids are never used twice in a run, not even by the next life of the same subscription.
-        let first_id = u64::from(life) * shard.subscriptions + u64::from(seat.first_global) + 1;
+        let mut cycling = Cycling::of(shard, seat.local);
+        // Operation ids are never used twice in a run, not even by the next life of the same subscription: each life and
+        // each cycle has those of the whole plan once more.
+        let cycles = cycling.as_ref().map_or(0, |cycling| cycling.started());
+        let incarnation = u64::from(life) + u64::from(cycles);
+        let first_id = incarnation * shard.subscriptions + u64::from(seat.first_global) + 1;
+        if let Some(cycling) = &mut cycling {
+            cycling.begins_with(first_id);
+        }
         let keepalive = shard.plan.groups[usize::from(seat.group)].keepalive;
         let pulse = keepalive.map(|policy| Box::new(Pulse::new(policy, shard.plan.board.clock.now_ns())));
         Self {
@@ -124,6 +133,7 @@ impl Live {
             thinking: None,
             thought: false,
             errand: None,
+            cycling,
         }
     }
 
@@ -188,11 +198,14 @@ impl Live {
         if let Some(refusal) = self.verdict.take_if(|_| !self.closing) {
             return Poll::Ready(end(shard, *refusal));
         }
+        if let Some(doom) = self.cycle(shard, cx, false) {
+            return Poll::Ready(Ended::Doomed(doom));
+        }
         if let Err(e) = self.write(shard, cx) {
             let refusal = shard.plan.endpoint.refuse_ws(Stage::Open, &e);
             return Poll::Ready(end(shard, refusal));
         }
-        if let Some(doom) = self.at_its_point() {
+        if let Some(doom) = self.at_its_point().or_else(|| self.cycle(shard, cx, true)) {
             return Poll::Ready(Ended::Doomed(doom));
         }
         let is_out = !self.dirty && self.socket.get_ref().has_sent();
@@ -294,10 +307,13 @@ impl Live {
     fn on_text(&mut self, shard: &Shard, text: &str, now_ns: u64) {
         let decoded = shard.plan.endpoint.dialect.decode(text);
         match decoded {
-            Ok(Said::Next { id, payload, errors, .. }) => match self.sub_of(id) {
-                Some(sub) => {
-                    let events = shard.received(self.arrival(sub, now_ns), payload, errors);
+            Ok(Said::Next { id, payload, errors, .. }) => match self.under(shard, id) {
+                Some((k, under)) => {
+                    let events = shard.received(self.arrival(k, under, now_ns), payload, errors);
                     self.errand.iter_mut().filter(|_| events).for_each(|errand| errand.received());
+                    if events && under == Under::Present {
+                        self.cycling.iter_mut().for_each(|cycling| cycling.received());
+                    }
                 }
                 // The victim of a fault subscribed once more, in its last moment.
                 None if self.is_parting(id) => {}
@@ -313,17 +329,33 @@ impl Live {
         }
     }
 
-    fn arrival(&self, sub: u32, at_ns: u64) -> Arrival {
-        let answered_ns = if let Answer::Came(at) = self.answer { Some(at) } else { None };
-        Arrival { sub, at_ns, answered_ns }
+    fn arrival(&self, k: u32, under: Under, at_ns: u64) -> Arrival {
+        let of_cycle = || self.cycling.as_ref().and_then(|cycling| cycling.answered(0));
+        let answered_ns = if let Answer::Came(at) = self.answer { Some(at) } else { of_cycle() };
+        Arrival { sub: self.seat.first_sub + k, under, at_ns, answered_ns }
     }
 
-    fn ids(&self) -> Range<u64> {
-        self.first_id..self.first_id + u64::from(self.seat.subs)
+    /// Whether all subscribes and unsubscribes that there are to be have left.
+    pub(super) fn has_said_all(&self) -> bool {
+        let unsubscribes = self.cycling.as_ref().is_some_and(|cycling| cycling.is_leaving());
+        let asked = if unsubscribes { self.unasked >= self.asked } else { self.asked >= self.seat.subs };
+        asked && !self.dirty && self.socket.get_ref().has_sent()
     }
 
-    fn sub_of(&self, id: u64) -> Option<u32> {
-        self.ids().contains(&id).then(|| self.seat.first_sub + (id - self.first_id) as u32)
+    /// How many of its subscriptions were asked for under the present ids.
+    pub(super) fn asked_for(&self) -> usize {
+        self.asked as usize
+    }
+
+    /// The next ids, under which nothing has been asked for; `apart`: as far as those of one incarnation reach.
+    pub(super) fn renew_ids(&mut self, apart: u64) {
+        self.first_id += apart;
+        (self.asked, self.flushed, self.unasked) = (0, 0, 0);
+    }
+
+    /// The first of the present ids, and how many there are.
+    pub(super) fn ids_in_use(&self) -> (u64, u64) {
+        (self.first_id, self.seat.subs.into())
     }
 
     fn state_of(&self, shard: &Shard, k: u32) -> SubState {
@@ -334,7 +366,12 @@ impl Live {
         if self.is_parting(id) {
             return;
         }
-        let Some(index) = self.sub_of(id) else { return self.violation(shard, text) };
+        let index = match self.under(shard, id) {
+            Some((k, Under::Present)) => self.seat.first_sub + k,
+            // The answer to an unsubscribe of ours.
+            Some((_, Under::Earlier { .. })) => return,
+            None => return self.violation(shard, text),
+        };
         let sub = shard.state.borrow().subs[index as usize];
         let stage = match sub.state {
             // Asked for in a write that is not flushed to its end yet.
@@ -379,11 +416,12 @@ impl Live {
             return false;
         }
         let course = shard.course();
-        if course == Course::Run {
+        if course == Course::Run && self.may_subscribe() {
             while self.asked < self.seat.subs && self.state_of(shard, self.asked) != SubState::Idle {
                 self.asked += 1;
             }
-        } else {
+        }
+        if self.unsubscribes(course) {
             while self.unasked < self.asked && self.state_of(shard, self.unasked) == SubState::Ended {
                 self.unasked += 1;
             }
@@ -391,10 +429,31 @@ impl Live {
         !self.replies.is_empty()
             || (course == Course::Run && self.owes_ping())
             || (course == Course::Run && self.has_errand_to_say())
-            || (course == Course::Run && self.asked < self.seat.subs && self.has_thought(shard, cx))
-            || (course >= Course::Unsubscribe && self.unasked < self.asked)
+            || (course == Course::Run && self.wants_more() && self.has_thought(shard, cx))
+            || (self.unsubscribes(course) && self.unasked < self.asked)
+            || (course == Course::Run && self.owes_question())
             || (course == Course::Unsubscribe && self.answer == Answer::Owed)
             || course >= Course::Close
+    }
+
+    /// Whether its cycles, if it has any, let it ask for subscriptions.
+    fn may_subscribe(&self) -> bool {
+        self.cycling.as_ref().is_none_or(|cycling| cycling.may_subscribe())
+    }
+
+    /// Whether there are subscriptions that are still to be asked for.
+    fn wants_more(&self) -> bool {
+        self.asked < self.seat.subs && self.may_subscribe()
+    }
+
+    /// Whether its subscriptions are to be ended: at the end of the run, or in a cycle.
+    fn unsubscribes(&self, course: Course) -> bool {
+        course >= Course::Unsubscribe || self.cycling.as_ref().is_some_and(|cycling| cycling.is_leaving())
+    }
+
+    /// Whether something is to be asked behind the unsubscribes of a cycle.
+    fn owes_question(&self) -> bool {
+        self.cycling.as_ref().is_some_and(|cycling| cycling.owes_question())
     }
 
     fn owes_ping(&self) -> bool {
@@ -412,7 +471,7 @@ impl Live {
             pulse.sent();
         } else if course == Course::Run && self.has_errand_to_say() {
             self.say_errand(shard, &mut text);
-        } else if course == Course::Run {
+        } else if course == Course::Run && self.wants_more() {
             self.thought = false;
             let sub = shard.state.borrow().subs[(self.seat.first_sub + self.asked) as usize];
             let channel = shard.plan.board.channel_name(sub.channel);
@@ -421,8 +480,13 @@ impl Live {
             self.asked += 1;
         } else if self.unasked < self.asked {
             dialect.complete(self.first_id + u64::from(self.unasked), &mut text);
-            shard.end_subscription(self.seat.first_sub + self.unasked, End::Unsubscribed);
+            let how = if course == Course::Run { End::Left } else { End::Unsubscribed };
+            shard.end_subscription(self.seat.first_sub + self.unasked, how);
             self.unasked += 1;
+        } else if course == Course::Run {
+            dialect.ping(&self.question(), &mut text);
+            let now_ns = shard.plan.board.clock.now_ns();
+            self.cycling.iter_mut().for_each(|cycling| cycling.asked(now_ns));
         } else if course == Course::Unsubscribe {
             dialect.ping(&self.question(), &mut text);
             self.answer = Answer::Awaited;
@@ -499,9 +563,10 @@ impl Live {
         owed
     }
 
-    /// The payload of our ping, which no other ping has.
+    /// The payload of our ping, which no other ping has: one at most for the present ids, and one at the end of the run.
     fn question(&self) -> String {
-        format!(r#"{{"stressctl":{}}}"#, self.first_id)
+        let last = if self.answer == Answer::None { "" } else { r#","last":1"# };
+        format!(r#"{{"stressctl":{}{last}}}"#, self.first_id)
     }
 
     fn on_pong(&mut self, shard: &Shard, payload: Option<&str>, now_ns: u64) {
@@ -509,7 +574,8 @@ impl Live {
         if self.pulse.as_mut().is_some_and(|pulse| pulse.takes(payload, &question)) {
             return;
         }
-        if self.answer != Answer::Awaited {
+        let of_cycle = self.cycling.as_ref().is_some_and(|cycling| cycling.awaits());
+        if self.answer != Answer::Awaited && !of_cycle {
             self.chatty = true;
             return;
         }
@@ -517,6 +583,9 @@ impl Live {
         // nothing, and the answer is still waited for.
         if self.chatty && payload != Some(question.as_str()) {
             return;
+        }
+        if of_cycle && self.answer != Answer::Awaited {
+            return self.cycle_answered(shard, now_ns);
         }
         self.forgo_answer(shard);
         self.answer = Answer::Came(now_ns);

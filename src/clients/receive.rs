@@ -9,10 +9,31 @@ use crate::ledger::{Found, Kind, Receipt, Token, find};
 pub(super) struct Arrival {
     /// The subscription under whose id it came.
     pub sub: u32,
+    /// Which of its ids.
+    pub under: Under,
     /// When, ns on the run's axis.
     pub at_ns: u64,
-    /// When the server answered what was sent after its connection's unsubscribes.
+    /// When the server answered what was sent after the last unsubscribe under the present id.
     pub answered_ns: Option<u64>,
+}
+
+/// Whether an operation id is the present one of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Under {
+    Present,
+    /// That of an earlier cycle on the same connection.
+    Earlier {
+        /// When the server answered what was sent after the unsubscribe under it.
+        answered_ns: Option<u64>,
+    },
+}
+
+impl Arrival {
+    /// Whether it came under the id of an earlier cycle, and was sent after the server had ended that.
+    fn is_of_an_ended_cycle(&self, token: &Token) -> bool {
+        let Under::Earlier { answered_ns } = self.under else { return false };
+        answered_ns.is_some_and(|answered| token.sent_ns > answered)
+    }
 }
 
 impl Shard {
@@ -57,6 +78,14 @@ impl Shard {
         state.receipts += 1;
         state.latency.receipts.note(now_ns);
         state.ledger.count_receipt(sub, phase);
+        if let Found::Intact(token) = found
+            && token.run == self.plan.board.run
+            && token.channel == state.subs[sub].channel
+            && arrival.is_of_an_ended_cycle(token)
+        {
+            state.ledger.receive_stray(sub, token, now_ns, phase, Receipt::AfterUnsubscribe);
+            return;
+        }
         if let Receipt::First { owed, .. } = state.ledger.receive(sub, found, now_ns, phase) {
             state.satisfied += u64::from(owed);
             let cohort = usize::from(state.subs[sub].cohort);
@@ -77,8 +106,9 @@ impl Shard {
             let token = Token { kind: Kind::Event, ..*token };
             return self.on_event(state, arrival, &Found::Intact(token));
         }
-        let too_late = sub.state == SubState::Unsubscribed
-            && arrival.answered_ns.is_some_and(|answered| token.sent_ns > answered);
+        let ended = arrival.under == Under::Present && sub.state == SubState::Unsubscribed;
+        let too_late = arrival.is_of_an_ended_cycle(token)
+            || (ended && arrival.answered_ns.is_some_and(|answered| token.sent_ns > answered));
         let receipt = if token.channel != sub.channel {
             Receipt::Misrouted
         } else if too_late {
@@ -101,7 +131,8 @@ impl Shard {
     fn on_barrier(&self, state: &mut State, arrival: Arrival, token: &Token) {
         let index = arrival.sub as usize;
         state.cohorts[usize::from(state.subs[index].cohort)].barriers_delivered += 1;
-        if let Some(stream) = state.ledger.barrier(index, token) {
+        let present = arrival.under == Under::Present;
+        if present && let Some(stream) = state.ledger.barrier(index, token) {
             self.plan.board.barriers.done(stream);
         }
     }
@@ -111,6 +142,9 @@ impl Shard {
         let index = arrival.sub as usize;
         let sub = &mut state.subs[index];
         state.cohorts[usize::from(sub.cohort)].probes_delivered += 1;
+        if arrival.under != Under::Present {
+            return;
+        }
         if sub.first_probe == 0 {
             sub.first_probe = token.seq as u32 + 1;
         }

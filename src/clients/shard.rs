@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aftermath::Aftermath;
 use super::board::Board;
+use super::churn::Churner;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
 use super::injector::Parked;
@@ -142,6 +143,8 @@ pub struct Counts {
     pub outstanding: u64,
     /// Connections that have not answered what was sent after their unsubscribes.
     pub unanswered: u64,
+    /// Planned cycles of churn that are over, or will never be because their client is gone.
+    pub cycles_over: u64,
 }
 
 impl AddAssign for Counts {
@@ -160,6 +163,7 @@ impl AddAssign for Counts {
         self.barriers_noted += other.barriers_noted;
         self.outstanding += other.outstanding;
         self.unanswered += other.unanswered;
+        self.cycles_over += other.cycles_over;
     }
 }
 
@@ -217,6 +221,10 @@ pub(super) struct Shard {
     unsubscribed: Cell<Option<Instant>>,
     /// What became of each fault.
     pub faults: Vec<Tally>,
+    /// Clients that go through cycles, by seat.
+    pub churners: BTreeMap<usize, Rc<RefCell<Churner>>>,
+    /// Their cycles that are over, or will never be.
+    cycles_over: Rc<Cell<u64>>,
     /// What faults make of those whom they hit.
     pub climate: Climate,
     /// Connections given up by their clients while a fault holds them.
@@ -380,6 +388,15 @@ impl Shard {
         let seat_of =
             |connection| seats.binary_search_by_key(&connection, |seat: &Seat| seat.connection).ok();
         let climate = Climate::of(&plan.schedule, &plan.kinds, seat_of);
+        let faults: Vec<Tally> = plan.kinds.iter().map(|_| Tally::default()).collect();
+        let cycles_over = Rc::default();
+        let acts = plan.schedule.acts().iter();
+        let churners = acts.filter_map(|act| {
+            let seat = seat_of(act.connection)?;
+            let churner = Churner::of(&plan.schedule, &plan.kinds, act, &faults[act.fault], &cycles_over)?;
+            Some((seat, Rc::new(RefCell::new(churner))))
+        });
+        let churners = churners.collect();
         Self {
             subscriptions: plan.groups.iter().map(|g| u64::from(g.subscriptions)).sum(),
             state: RefCell::new(state),
@@ -389,7 +406,9 @@ impl Shard {
             handshakes: CancellationToken::new(),
             returns: CancellationToken::new(),
             unsubscribed: Cell::new(None),
-            faults: plan.kinds.iter().map(|_| Tally::default()).collect(),
+            faults,
+            churners,
+            cycles_over,
             climate,
             parked: RefCell::default(),
             slow: RefCell::default(),
@@ -487,6 +506,7 @@ impl Shard {
             barriers_noted: state.barriers_noted.into(),
             outstanding: state.outstanding,
             unanswered: state.unanswered,
+            cycles_over: self.cycles_over.get(),
         };
         out.cpu = thread_time();
         out.interval.merge(&state.latency.take_interval());

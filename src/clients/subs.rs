@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use super::board::Board;
 use super::failure::{Failure, Reason, Stage};
@@ -25,8 +24,12 @@ pub(super) struct Sub {
     pub settled: bool,
     /// It has been proved once and has not left since.
     pub member: bool,
+    /// It has been proved at some time.
+    pub proved: bool,
     /// When its subscribe was flushed, ns on the run's axis.
     pub flushed_ns: u64,
+    /// How long after that it was proved the last time, in ns.
+    pub proved_within_ns: u64,
     /// Number of the first probe received in this life, plus one; 0: none.
     pub first_probe: u32,
     /// Probes received in this life.
@@ -60,7 +63,9 @@ impl Sub {
             state: SubState::Idle,
             settled: false,
             member: false,
+            proved: false,
             flushed_ns: 0,
+            proved_within_ns: 0,
             first_probe: 0,
             probes: 0,
             census: 0,
@@ -134,6 +139,21 @@ impl State {
         if std::mem::take(&mut self.subs[index].member) {
             self.ledger.leave(index);
         }
+    }
+
+    /// It is asked for once more, under another id.
+    pub(super) fn begin_anew(&mut self, index: usize) {
+        let sub = &mut self.subs[index];
+        sub.state = SubState::Idle;
+        (sub.first_probe, sub.probes, sub.census) = (0, 0, 0);
+    }
+
+    /// One that is not there, and that nobody asks for before its client's next cycle.
+    pub(super) fn rest(&mut self, index: usize) {
+        if self.subs[index].state == SubState::Idle {
+            self.subs[index].state = SubState::Unsubscribed;
+        }
+        self.leave(index);
     }
 
     /// The incarnation of a proved subscription ends.
@@ -219,16 +239,19 @@ impl Shard {
         let sub = &mut state.subs[index];
         sub.state = SubState::Active;
         // Each subscription counts once, however often its client comes back.
-        if !std::mem::replace(&mut sub.member, true) {
+        sub.member = true;
+        sub.proved_within_ns = now_ns.saturating_sub(sub.flushed_ns);
+        if !std::mem::replace(&mut sub.proved, true) {
             state.cohorts[usize::from(sub.cohort)].confirmed += 1;
-            let took = Duration::from_nanos(now_ns.saturating_sub(sub.flushed_ns));
-            state.latency.subscribe.record(took);
+            state.latency.subscribe.record_ns(sub.proved_within_ns);
         }
         self.step_back(state, index, true);
     }
 
     /// The connection of these subscriptions has ended; those that can be asked for again wait for its next life.
     pub(super) fn end_life(&self, subs: Range<u32>, how: End) {
+        let churns =
+            self.churns(&subs) && self.cycle_is_cut(self.seat_of_sub(subs.start as usize).local, how);
         let state = &mut *self.state.borrow_mut();
         for index in subs.map(|i| i as usize) {
             let before = state.stop(index, how, &self.plan.board);
@@ -238,7 +261,16 @@ impl Shard {
             let again = matches!(before, SubState::Idle | SubState::Waiting | SubState::Active);
             sub.state = if again { SubState::Idle } else { SubState::Ended };
             (sub.first_probe, sub.probes, sub.census) = (0, 0, 0);
+            if churns {
+                state.subs[index].state = SubState::Idle;
+                state.rest(index);
+            }
         }
+    }
+
+    /// Whether anybody churns, and there are subscriptions.
+    fn churns(&self, subs: &Range<u32>) -> bool {
+        !self.churners.is_empty() && !subs.is_empty()
     }
 
     /// A subscription ends although its connection lives.
@@ -246,7 +278,7 @@ impl Shard {
         let state = &mut *self.state.borrow_mut();
         let index = index as usize;
         let before = state.stop(index, how, &self.plan.board);
-        let unsubscribed = how == End::Unsubscribed && before == SubState::Active;
+        let unsubscribed = how.leaves() && before == SubState::Active;
         state.subs[index].state = if unsubscribed { SubState::Unsubscribed } else { SubState::Ended };
         state.leave(index);
         if matches!(before, SubState::Idle | SubState::Waiting) {
@@ -256,6 +288,9 @@ impl Shard {
 
     /// The client of these subscriptions does not come back.
     pub(super) fn leave(&self, subs: Range<u32>) {
+        if self.churns(&subs) {
+            self.give_up_cycles(self.seat_of_sub(subs.start as usize).local);
+        }
         let state = &mut *self.state.borrow_mut();
         for index in subs.map(|i| i as usize) {
             state.stop(index, End::Died, &self.plan.board);

@@ -86,6 +86,7 @@ publishers.feed = { rate = "10/s", events = 10 }
             length: None,
             stagger: crate::scenarios::plan::Stagger::Together,
             kind: kind.clone(),
+            operations: None,
         }];
         let schedule = Schedule::of(&plan);
         let climate =

@@ -28,6 +28,8 @@ pub struct FaultTally {
     pub realised: Moments,
     /// What slow consumers really read.
     pub reads: Reads,
+    /// What became of cycles, of faults that have clients churn. Boxed, because of its histograms.
+    pub cycles: Option<Box<CycleTally>>,
 }
 
 impl Default for FaultTally {
@@ -42,6 +44,7 @@ impl Default for FaultTally {
             drawn: Moments::default(),
             realised: Moments::default(),
             reads: Reads::default(),
+            cycles: None,
         }
     }
 }
@@ -58,6 +61,11 @@ impl FaultTally {
     pub fn delayed(&mut self, drawn: Duration, realised: Duration) {
         self.drawn.add(drawn.as_secs_f64());
         self.realised.add(realised.as_secs_f64());
+    }
+
+    /// What became of its cycles.
+    pub fn cycles(&mut self) -> &mut CycleTally {
+        self.cycles.get_or_insert_default()
     }
 
     fn widen(&mut self, by: (u64, u64)) {
@@ -79,6 +87,9 @@ impl AddAssign<&Self> for FaultTally {
         self.drawn += other.drawn;
         self.realised += other.realised;
         self.reads += other.reads;
+        if let Some(cycles) = &other.cycles {
+            *self.cycles() += cycles;
+        }
     }
 }
 
@@ -98,6 +109,38 @@ impl AddAssign for Reads {
         self.bytes += other.bytes;
         self.lasted += other.lasted;
         self.pauses += other.pauses;
+    }
+}
+
+/// Cycles that are over, by how they ended.
+#[derive(Debug, Clone)]
+pub struct CycleTally {
+    /// Unsubscribed, and that was answered.
+    pub completed: u64,
+    /// Their connection was ended by a fault of ours.
+    pub failed_by_plan: u64,
+    /// Not proved in time, refused, ended by the server, cut off otherwise, or an unsubscribe without answer.
+    pub failed: u64,
+    /// Subscribe flushed until the proof, of the last one where there are several.
+    pub confirm: Recorder,
+    /// Unsubscribe sent until what was asked behind it was answered.
+    pub unsubscribe: Recorder,
+}
+
+impl Default for CycleTally {
+    fn default() -> Self {
+        let fine = Recorder::new(Precision::Fine);
+        Self { completed: 0, failed_by_plan: 0, failed: 0, confirm: fine.clone(), unsubscribe: fine }
+    }
+}
+
+impl AddAssign<&Self> for CycleTally {
+    fn add_assign(&mut self, other: &Self) {
+        self.completed += other.completed;
+        self.failed_by_plan += other.failed_by_plan;
+        self.failed += other.failed;
+        self.confirm.merge(&other.confirm);
+        self.unsubscribe.merge(&other.unsubscribe);
     }
 }
 

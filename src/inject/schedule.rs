@@ -4,11 +4,11 @@
 //! order of asking nor the timing of a run can change a decision, and a change of one part of a plan leaves the draws
 //! of all others as they are. Groups and faults enter the key by name, connections by their index within the group.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::draws::{Draws, Stream};
-use crate::scenarios::plan::{Aim, Crew, DropPoint, Fault, FaultKind, Part, Plan, Stagger};
+use crate::scenarios::plan::{Aim, Crew, DropPoint, Fault, FaultKind, Part, Plan, Stagger, exact_share};
 
 /// One planned application of a fault to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,9 @@ pub struct Act {
     pub length: Option<Duration>,
     /// What the connection is in the middle of when it is ended; `None`: anything, or it is not ended.
     pub point: Option<DropPoint>,
+    /// The cycle of the connection's churn in this part that it is ended in, from 0; `None`: it is ended, or whatever it
+    /// is, when it is due. Of one in a cycle the times mean nothing.
+    pub cycle: Option<u32>,
 }
 
 /// Every decision about faults of one run.
@@ -50,6 +53,9 @@ struct Seats {
 /// A victim: index of its group among [`Schedule::groups`], and of the connection within it.
 type Victim = (usize, u32);
 
+/// A cycle of a connection, by its number within a part of the run.
+type Cycle = (u32, Part, u32);
+
 impl Schedule {
     /// Draws every victim and every moment of a plan.
     #[must_use]
@@ -58,9 +64,17 @@ impl Schedule {
         let mut schedule = Self { acts: Vec::new(), groups: seats(plan), faults, seed: plan.seed };
         let victims = schedule.all_victims(plan);
         for ((index, fault), victims) in plan.faults.iter().enumerate().zip(&victims) {
-            schedule.add(index, fault, victims);
+            if fault.operations.is_none() {
+                schedule.add(index, fault, victims);
+            }
         }
-        schedule.acts.sort_by_key(|act| (act.connection, act.part, act.after, act.fault));
+        let mut taken = HashSet::new();
+        for ((index, fault), victims) in plan.faults.iter().enumerate().zip(&victims) {
+            if let Some(share) = fault.operations {
+                schedule.add_to_cycles(plan, (index, share), victims, &mut taken);
+            }
+        }
+        schedule.acts.sort_by_key(|act| (act.connection, act.part, act.after, act.fault, act.cycle));
         schedule
     }
 
@@ -76,6 +90,12 @@ impl Schedule {
         let from = self.acts.partition_point(|act| act.connection < connection);
         let to = self.acts.partition_point(|act| act.connection <= connection);
         &self.acts[from..to]
+    }
+
+    /// How often a fault is planned to act: each cycle of churn is once.
+    #[must_use]
+    pub fn planned(&self, fault: usize, kind: &FaultKind) -> u64 {
+        self.acts.iter().filter(|act| act.fault == fault).map(|_| kind.times()).sum()
     }
 
     /// Whether any fault aims at a connection.
@@ -134,8 +154,55 @@ impl Schedule {
                 // In the order of their draws the victims take the points in turn: as even as their number allows.
                 let point = (!points.is_empty()).then(|| points[place as usize % points.len()]);
                 let (connection, after) = (seats.first + connection, fault.start + spread);
-                self.acts.push(Act { fault: index, connection, part, after, length, point });
+                self.acts.push(Act { fault: index, connection, part, after, length, point, cycle: None });
             }
+        }
+    }
+
+    /// An exact share of all cycles that the victims go through in the parts of a fault; those that another fault has
+    /// drawn are no more to be had.
+    fn add_to_cycles(
+        &mut self,
+        plan: &Plan,
+        (index, share): (usize, f64),
+        victims: &[Victim],
+        taken: &mut HashSet<Cycle>,
+    ) {
+        let fault = &plan.faults[index];
+        let FaultKind::Terminate(end) = &fault.kind else { return };
+        let draws: HashMap<u32, Draws> = victims
+            .iter()
+            .map(|(group, connection)| {
+                let seats = &self.groups[*group];
+                let draws = Stream::of(self.seed, "operation", &fault.name, &seats.name);
+                (seats.first + connection, draws.of_connection(*connection))
+            })
+            .collect();
+        let mut planned = 0;
+        let mut ranked: Vec<(u64, Cycle)> = Vec::new();
+        for act in self.acts.iter().filter(|act| fault.parts.contains(&act.part)) {
+            let (Some(draws), FaultKind::Churn(churn)) =
+                (draws.get(&act.connection), &plan.faults[act.fault].kind)
+            else {
+                continue;
+            };
+            planned += u64::from(churn.cycles);
+            let cycles = (0..churn.cycles).map(|cycle| (act.connection, act.part, cycle));
+            let free = cycles.filter(|cycle| !taken.contains(cycle));
+            ranked.extend(free.map(|cycle| (draws.draw(cycle.2.into()), cycle)));
+        }
+        if planned == 0 {
+            return;
+        }
+        ranked.sort_unstable();
+        ranked.truncate(usize::try_from(exact_share(share, planned)).unwrap_or(usize::MAX));
+        for (place, (_, cycle)) in ranked.into_iter().enumerate() {
+            taken.insert(cycle);
+            let (connection, part, cycle) = cycle;
+            // In the order of their draws, as above.
+            let point = (!end.at.is_empty()).then(|| end.at[place % end.at.len()]);
+            let (after, length) = (Duration::ZERO, None);
+            self.acts.push(Act { fault: index, connection, part, after, length, point, cycle: Some(cycle) });
         }
     }
 

@@ -33,6 +33,7 @@ fn fault(name: &str, on: &[(usize, u32)]) -> Fault {
         length: None,
         stagger: Stagger::Together,
         kind: FaultKind::Terminate(Terminate { how: How::Reset, at: Vec::new() }),
+        operations: None,
     }
 }
 

@@ -58,6 +58,17 @@ pub enum End {
     Cut,
     /// It was ended on purpose; what is published from then on must not arrive.
     Unsubscribed,
+    /// The same while there was load: whether what was published at that moment was on time for it nobody can tell, and
+    /// that is our doing.
+    Left,
+}
+
+impl End {
+    /// Whether it was ended on purpose, so that the subscription is no member any more.
+    #[must_use]
+    pub fn leaves(self) -> bool {
+        matches!(self, Self::Unsubscribed | Self::Left)
+    }
 }
 
 /// What a message turned out to be.
@@ -183,7 +194,7 @@ impl ShardLedger {
     /// The live incarnation ends. Having died or been cut, the subscription stays a member, away, until it is confirmed
     /// again or leaves; having been unsubscribed it leaves. Without an incarnation only that.
     pub fn end(&mut self, sub: usize, how: End) {
-        let leaves = how == End::Unsubscribed;
+        let leaves = how.leaves();
         match self.lives.standing(sub) {
             Standing::Live => {}
             Standing::Away if leaves => return self.leave(sub),

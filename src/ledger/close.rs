@@ -166,12 +166,12 @@ enum Stretch<'a> {
 }
 
 impl Stretch<'_> {
-    /// Whether it is for a cut of ours that nobody can decide what became of a publish in flight.
+    /// Whether it is for an end of our making in mid-run that nobody can decide what became of a publish in flight.
     fn is_our_doing(&self, facts: &Facts) -> bool {
         match self {
             Self::Absent => false,
             Self::Starting(how) => *how == End::Cut,
-            Self::Lived(past) => facts.life == Life::Ending && past.life.how == End::Cut,
+            Self::Lived(past) => facts.life == Life::Ending && matches!(past.life.how, End::Cut | End::Left),
         }
     }
 }

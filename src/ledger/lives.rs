@@ -179,7 +179,7 @@ impl Lives {
         how: End,
         marks: impl IntoIterator<Item = (usize, Mark, OlderEpochs)>,
     ) {
-        let leaves = how == End::Unsubscribed;
+        let leaves = how.leaves();
         let row = self.marks.len();
         self.marks.resize(row + self.slots, BLANK);
         for (slot, mark, older) in marks {
@@ -236,7 +236,7 @@ impl Lives {
     /// Notes that the connection of the newest ended life answered what was sent after its unsubscribe.
     pub(super) fn answer(&mut self, sub: usize) {
         let newest = self.past.get_mut(self.now[sub].past as usize);
-        if let Some(life) = newest.filter(|life| life.how == End::Unsubscribed) {
+        if let Some(life) = newest.filter(|life| life.how.leaves()) {
             life.answered = true;
         }
     }

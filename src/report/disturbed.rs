@@ -1,7 +1,9 @@
 //! What faults did, and to whom: rows and sentences that the screen and the Markdown document share.
 
 use super::human::{NOTHING, clean, count, micros, rough_micros, seconds};
-use super::model::{Example, FaultReport, Latencies, Ledger, PhaseReport, PointReport, Report, Slice};
+use super::model::{
+    Example, FaultReport, Latencies, Latency, Ledger, PhaseReport, PointReport, Report, Slice,
+};
 use super::words::{Row, publishes};
 
 /// Header of [`fault_rows`].
@@ -64,6 +66,22 @@ pub(super) fn fault_notes(report: &Report) -> Vec<String> {
             notes.push(clean(&format!(
                 "{name}: this machine does not allow the {planned} of the plan, a {} ran in its place",
                 fault.kind
+            )));
+        }
+        if let Some(cycles) = &fault.cycles {
+            let took = |latency: &Option<Latency>| {
+                let p99 = latency.as_ref().map(|latency| micros(latency.p99_us));
+                p99.unwrap_or_else(|| NOTHING.to_owned())
+            };
+            notes.push(clean(&format!(
+                "{name}: of {} cycles {} were completed, {} ended by a fault of ours, {} failed otherwise; proved within {}, \
+                 unsubscribed within {} (p99)",
+                count(fault.planned),
+                count(cycles.completed),
+                count(cycles.failed_by_plan),
+                count(cycles.failed),
+                took(&cycles.confirm),
+                took(&cycles.unsubscribe)
             )));
         }
         if let Some(delays) = &fault.delays {
@@ -203,6 +221,7 @@ pub(super) fn example(e: &Example) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::model::CycleReport;
 
     #[test]
     fn a_few_of_each_class_stand_for_all() {
@@ -222,6 +241,27 @@ mod tests {
         );
         assert_eq!(classes(1, |_| true), (names(&["lost_proven", "late", "duplicated"]), 3));
         assert_eq!(classes(9, |_| true).1, 0);
+    }
+
+    #[test]
+    fn cycles_are_told_with_what_became_of_them() {
+        let confirm = Latency { p99_us: 52_000, ..Latency::default() };
+        let cycles = CycleReport {
+            completed: 4_499,
+            failed_by_plan: 500,
+            failed: 1,
+            confirm: Some(confirm),
+            unsubscribe: None,
+        };
+        let fault = FaultReport { planned: 5_000, cycles: Some(cycles), ..FaultReport::default() };
+        let report = Report { faults: [("churn".to_owned(), fault)].into(), ..Report::default() };
+        assert_eq!(
+            fault_notes(&report),
+            [
+                "churn: of 5,000 cycles 4,499 were completed, 500 ended by a fault of ours, 1 failed otherwise; proved within \
+              52 ms, unsubscribed within – (p99)"
+            ]
+        );
     }
 
     #[test]

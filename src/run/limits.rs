@@ -147,6 +147,7 @@ mod tests {
             length: None,
             stagger: Stagger::Together,
             kind: FaultKind::Partition { or_stall },
+            operations: None,
         }
     }
 

@@ -16,12 +16,15 @@ use crate::clients::handshake::Endpoint;
 use crate::clients::source::spans;
 use crate::clients::tally::GroupTally;
 use crate::clock::{self, Instant};
+use crate::inject::{Act, Schedule};
 use crate::metrics::Turn;
 use crate::metrics::peaks::Peaks;
 use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
 use crate::report::model::Wave;
-use crate::scenarios::plan::{Plan, SubscriberGroup};
+use crate::scenarios::plan::{Churn, Fault, FaultKind, Part, Plan, Stagger, SubscriberGroup};
 
+/// What a cycle of churn may take beside what is planned, on average: probes go out every 50 ms at most.
+const CYCLE_NEEDS: Duration = Duration::from_millis(500);
 /// After a census, for ends of connections that are on their way.
 const SETTLE: Duration = Duration::from_millis(20);
 /// Added to sums of timeouts, for the time it takes to start and to be scheduled.
@@ -316,6 +319,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
 
     async fn phases(&mut self) {
         let plan = Arc::clone(self.plan);
+        let schedule = plan.schedule();
         for (index, phase) in plan.phases.iter().enumerate() {
             let before = self.begin_phase();
             let start_ns = self.watch.clock.now_ns();
@@ -326,6 +330,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             self.fleet.order(|o| o.phase = Some((index, start_ns)));
             self.fleet.publish(|o| o.phase = Some((index, start_ns)));
             let limit = phase_limit(&plan, index);
+            let cycles = cycles_by(&plan, &schedule, index);
             let board = self.fleet.board_shared();
             let mut gone = Steady::default();
             let over = |c: &FleetCounts| {
@@ -334,7 +339,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
                     Some(length) => began.elapsed() >= length,
                     None => board.unacked.load(Relaxed) == 0,
                 };
-                let said = long_enough && all_said(c, index, &plan);
+                let said = long_enough && all_said(c, index, &plan) && c.shards.cycles_over >= cycles;
                 said || gone.holds_for(are_gone(c, &board), GONE_FOR)
             };
             let waited = self.watch.until(&self.fleet, limit, over).await;
@@ -402,6 +407,30 @@ fn all_said(counts: &FleetCounts, phase: usize, plan: &Plan) -> bool {
     seen && (plan.publishers.is_empty() || counts.publisher.busy == 0)
 }
 
+/// Planned cycles of churn up to the end of this phase.
+fn cycles_by(plan: &Plan, schedule: &Schedule, phase: usize) -> u64 {
+    let churns = |act: &&Act| {
+        matches!(plan.faults[act.fault].kind, FaultKind::Churn(_)) && act.part <= Part::Phase(phase)
+    };
+    schedule.acts().iter().filter(churns).map(|act| plan.faults[act.fault].kind.times()).sum()
+}
+
+/// How long the cycles of a phase should take, with what a server may need for each subscribe and unsubscribe.
+fn churn_takes(plan: &Plan, phase: usize) -> Duration {
+    let takes = |fault: &Fault| {
+        let FaultKind::Churn(Churn { cycles, hold, pause }) = fault.kind else { return None };
+        let spread = match fault.stagger {
+            Stagger::Together => Duration::ZERO,
+            Stagger::Linear(over) | Stagger::Poisson(over) => over,
+        };
+        fault.parts.contains(&Part::Phase(phase)).then(|| {
+            let each = hold.saturating_add(pause).saturating_add(CYCLE_NEEDS);
+            each.saturating_mul(cycles).saturating_add(fault.start).saturating_add(spread)
+        })
+    };
+    plan.faults.iter().filter_map(takes).max().unwrap_or_default()
+}
+
 /// A schedule that may slip may take so many times as long; a rate below a thirtieth is not going to be waited for.
 const SLOWEST: u32 = 10;
 
@@ -424,8 +453,9 @@ fn phase_limit(plan: &Plan, phase: usize) -> Duration {
             }
         })
     });
-    let planned = publishing.chain(plan.phases[phase].length).max().unwrap_or_default();
-    planned * 3 + plan.timeouts.operation + SLACK
+    let churn = churn_takes(plan, phase);
+    let planned = publishing.chain(plan.phases[phase].length).max().unwrap_or_default().max(churn);
+    planned.saturating_mul(3) + plan.timeouts.operation + SLACK
 }
 
 /// What the server must have counted since `before`.

@@ -55,6 +55,7 @@ pub(crate) fn plan(
     }
     let channels = shrink.channels(first_subscription);
     let publishers = full.publishers.iter().map(|group| shrink.publishers(group)).collect();
+    let cycles: Vec<Option<u32>> = full.faults.iter().map(|fault| shrink.cycles(fault)).collect();
     let mut plan = Plan {
         name: full.name.clone(),
         about: full.about.clone(),
@@ -78,7 +79,7 @@ pub(crate) fn plan(
         changes: shrink.changes,
         resolved: serde_json::Value::Null,
     };
-    faults::build::faults(full, &mut plan, findings);
+    faults::build::faults(full, &cycles, &mut plan, findings);
     check::limits(full, &plan.target, plan.subscriber_connections() + plan.publisher_connections(), findings);
     judge(full, &mut plan, sizing, findings);
     plan
@@ -163,6 +164,14 @@ impl Shrink<'_> {
             breaker: group.breaker.as_ref().map(|breaker| breaker.value),
             keepalive: group.keepalive.as_ref().map(|keepalive| keepalive.value),
         }
+    }
+
+    /// Cycles of each victim of a fault.
+    fn cycles(&mut self, fault: &faults::full::FullFault) -> Option<u32> {
+        let At { value, span, .. } = fault.cycles.as_ref()?;
+        let floor = u64::from(self.full.at_least_cycles);
+        let key = format!("faults.{}.churn.cycles", fault.name);
+        Some(self.count(key, u64::from(*value), span, floor) as u32)
     }
 
     /// Channels shrink by the factor that subscriptions shrank by.

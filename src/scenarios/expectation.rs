@@ -436,6 +436,8 @@ fn in_stage(term: &Term) -> Option<String> {
         "server_stats.gauges.error_ratio"
             | "server_stats.connections.error_ratio"
             | "server_stats.subscriptions.error_ratio"
+            | "server_stats.connections.left_over"
+            | "server_stats.subscriptions.left_over"
     );
     (!gauge || term.subject.is_some()).then(|| {
         let moment = if stage == "setup" { "at its last census" } else { "after the last close" };

@@ -81,7 +81,7 @@ pub(crate) struct PhaseTable {
 pub(crate) struct AtLeastTable {
     pub(crate) connections: Option<Count>,
     pub(crate) events: Option<Events>,
-    pub(crate) cycles: Option<Spanned<Count>>,
+    pub(crate) cycles: Option<Count>,
 }
 
 /// Bounds on waits.

@@ -59,6 +59,7 @@ pub(crate) struct Full {
     pub(crate) time_scale: At<f64>,
     pub(crate) at_least_connections: u32,
     pub(crate) at_least_events: u64,
+    pub(crate) at_least_cycles: u32,
     pub(crate) timeouts: Timeouts,
     pub(crate) phases: Vec<FullPhase>,
     pub(crate) subscribers: Vec<FullSubscribers>,
@@ -195,6 +196,7 @@ pub(crate) fn fill(
         time_scale: At::or(table.time_scale.as_ref(), |t| t.0, 1.0, &span),
         at_least_connections: table.at_least.connections.as_ref().map_or(1, whole),
         at_least_events: table.at_least.events.map_or(1, |e| e.0),
+        at_least_cycles: table.at_least.cycles.as_ref().map_or(1, whole),
         timeouts: timeouts(&table.timeouts, defaults),
         phases,
         subscribers: table.subscribers.iter().map(|(n, t)| subscribers(n, t, cuts, findings)).collect(),
@@ -213,7 +215,7 @@ pub(crate) fn missing(span: &Range<usize>, key: &str, example: &str) -> Finding 
 }
 
 /// `Count` never exceeds ten million, so this never saturates.
-fn whole(count: &Count) -> u32 {
+pub(crate) fn whole(count: &Count) -> u32 {
     u32::try_from(count.0).unwrap_or(u32::MAX)
 }
 

@@ -3,7 +3,7 @@
 //! Whoever builds one of these deletes its line here.
 
 use super::condition::{Condition, Op, Over, Term, Test, When};
-use super::faults::file::{FaultTable, Kind, Of};
+use super::faults::file::{FaultTable, Kind};
 use super::file::{Payload, ScenarioTable};
 use super::problem::Finding;
 
@@ -19,9 +19,6 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     for fault in scenario.faults.values() {
         in_fault(fault).into_iter().for_each(|(span, what)| refuse(span, &what));
     }
-    if let Some(cycles) = &scenario.at_least.cycles {
-        refuse(cycles.span(), "run subscribe/unsubscribe cycles");
-    }
     for group in scenario.publishers.values() {
         if let Some(payload) = group.payload.as_ref().filter(|p| *p.get_ref() == Payload::Climb) {
             refuse(payload.span(), "climb payload sizes");
@@ -32,9 +29,6 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
 
 fn in_fault(fault: &FaultTable) -> Vec<(std::ops::Range<usize>, String)> {
     let mut missing = Vec::new();
-    if let Some(of) = fault.of.as_ref().filter(|of| *of.get_ref() == Of::Operations) {
-        missing.push((of.span(), "take a fraction of operations".to_owned()));
-    }
     // Several kinds are one mistake, whatever they are.
     let [kind] = fault.kinds.as_slice() else { return missing };
     if let Kind::NotYet(key) = kind.get_ref() {

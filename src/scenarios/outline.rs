@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::faults::words;
-use super::plan::{Aim, Crew, Fault, Part, Plan, Stagger};
+use super::plan::{Aim, Crew, Fault, FaultKind, Part, Plan, Stagger};
 use super::units::{show_count, show_duration};
 use crate::inject::Schedule;
 
@@ -67,8 +67,60 @@ impl Plan {
     }
 
     fn fault_line(&self, fault: &Fault) -> String {
+        if let (Some(_), Some(index)) =
+            (fault.operations, self.faults.iter().position(|f| f.name == fault.name))
+        {
+            let schedule = self.schedule();
+            let hit = schedule.planned(index, &fault.kind);
+            let [hit_shown, all] = [hit, self.cycles_of(&schedule, fault)].map(show_count);
+            let aims: Vec<&str> = fault.on.iter().map(|aim| self.aim_name(*aim)).collect();
+            let does = words::does(&fault.kind, hit);
+            let parts: Vec<&str> = fault.parts.iter().map(|part| self.part_name(*part)).collect();
+            return format!(
+                "{}: {hit_shown} of {all} cycles of {} {does}, in {}",
+                fault.name,
+                words::and(&aims),
+                words::and(&parts)
+            );
+        }
         let does = words::does(&fault.kind, self.hit(fault));
         format!("{}: {} {does}{}", fault.name, self.aims(fault), self.when(fault))
+    }
+
+    /// All cycles that the victims of a fault go through in its parts.
+    fn cycles_of(&self, schedule: &Schedule, fault: &Fault) -> u64 {
+        let groups: Vec<std::ops::Range<u32>> = fault
+            .on
+            .iter()
+            .filter_map(|aim| match aim {
+                Aim::Group { group, .. } => {
+                    let first = schedule.first_of(*group);
+                    Some(first..first + self.crew(*group).1)
+                }
+                Aim::Victims { .. } => None,
+            })
+            .collect();
+        let others: Vec<usize> = fault
+            .on
+            .iter()
+            .filter_map(|aim| if let Aim::Victims { of, .. } = aim { Some(*of) } else { None })
+            .collect();
+        let hit_by_others =
+            |connection: u32| schedule.acts_of(connection).iter().any(|act| others.contains(&act.fault));
+        let aimed = |connection: u32| {
+            groups.iter().any(|seats| seats.contains(&connection)) || hit_by_others(connection)
+        };
+        let acts = schedule.acts().iter().filter(|act| fault.parts.contains(&act.part));
+        let churns = acts.filter(|act| matches!(self.faults[act.fault].kind, FaultKind::Churn(_)));
+        churns.filter(|act| aimed(act.connection)).map(|act| self.faults[act.fault].kind.times()).sum()
+    }
+
+    /// The name of the group, or of the fault.
+    fn aim_name(&self, aim: Aim) -> &str {
+        match aim {
+            Aim::Group { group, .. } => self.crew(group).0,
+            Aim::Victims { of, .. } => &self.faults[of].name,
+        }
     }
 
     /// Whom it aims at; victims that several others share are counted once.

@@ -59,7 +59,7 @@ impl Plan {
             self.put(&mut predicted, &sum, "");
         }
         for (index, fault) in self.faults.iter().enumerate() {
-            let applications = known.schedule.acts().iter().filter(|act| act.fault == index).count();
+            let applications = known.schedule.planned(index, &fault.kind);
             if let FaultKind::Terminate(end) = &self.faults[index].kind
                 && !end.at.is_empty()
             {
@@ -141,10 +141,12 @@ impl Plan {
         let untouched = |first: Option<usize>| first.is_none_or(|first| phase < first);
         // What is published in the moment of a cut may be accepted without anybody knowing.
         let acked_known = untouched(known.publishing_until);
-        let owed = self.subscribers.iter().zip(&known.whole_until).map(|(group, first)| {
+        let untils = known.whole_until.iter().zip(&known.churning_from);
+        let owed = self.subscribers.iter().zip(untils).map(|(group, (first, churning))| {
             let whole = untouched(*first);
             let returns = group.reconnect != Reconnect::None;
-            Owed { owed_known: whole || returns, delivered_known: whole && acked_known, ..Owed::default() }
+            let owed_known = (whole || returns) && untouched(*churning);
+            Owed { owed_known, delivered_known: whole && acked_known, ..Owed::default() }
         });
         let mut counts = PhaseCounts { owed: owed.collect(), acked_known, ..PhaseCounts::default() };
         let mut seconds = Some(0.0_f64);
@@ -198,6 +200,8 @@ struct Known {
     schedule: Schedule,
     /// Per group of subscribers: the first phase in which a fault can keep a delivery from one of it.
     whole_until: Vec<Option<usize>>,
+    /// Per group of subscribers: the first phase in which one of it churns, from which on nobody knows what it is owed.
+    churning_from: Vec<Option<usize>>,
     /// The same of all publishers, and what they publish.
     publishing_until: Option<usize>,
     /// Per group of subscribers, how many subscriptions of its victims, of whatever fault, are on each channel.
@@ -217,6 +221,12 @@ impl Known {
         };
         let groups = || plan.subscribers.iter().enumerate();
         let whole_until: Vec<_> = groups().map(|(index, group)| first_taking(seats(index, group))).collect();
+        let churning = |own: Range<u32>| {
+            let acts = schedule.acts().iter().filter(|act| own.contains(&act.connection));
+            let churns = acts.filter(|act| matches!(plan.faults[act.fault].kind, FaultKind::Churn(_)));
+            churns.filter_map(|act| plan.taking_phase(act)).min()
+        };
+        let churning_from = groups().map(|(index, group)| churning(seats(index, group))).collect();
         let publishing_until = first_taking(plan.subscriber_connections()..u32::MAX);
         let on_channels = |(index, group): (usize, &SubscriberGroup)| {
             let mut counts = vec![0; plan.channels as usize];
@@ -228,7 +238,7 @@ impl Known {
             counts
         };
         let victims = groups().map(on_channels).collect();
-        Self { whole_until, publishing_until, victims, schedule }
+        Self { whole_until, churning_from, publishing_until, victims, schedule }
     }
 }
 

@@ -41,6 +41,7 @@ fn fault(name: &str, group: Crew, count: u32, kind: FaultKind) -> Fault {
         length: None,
         stagger: Stagger::Together,
         kind,
+        operations: None,
     }
 }
 

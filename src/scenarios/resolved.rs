@@ -42,7 +42,14 @@ pub(crate) fn scenario(full: &Full) -> Map<String, Value> {
         Value::Object(entry)
     });
     put("phases", phases.collect());
-    put("at-least", json!({"connections": full.at_least_connections, "events": full.at_least_events}));
+    put(
+        "at-least",
+        json!({
+            "connections": full.at_least_connections,
+            "events": full.at_least_events,
+            "cycles": full.at_least_cycles,
+        }),
+    );
     put(
         "timeouts",
         json!({

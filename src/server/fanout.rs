@@ -105,6 +105,7 @@ pub(crate) fn subscribe(hub: &Hub, conn: &Rc<Conn>, prefix: &[u8], channel: &str
     subscribers.push(Rc::clone(&subscription));
     own.insert(ByPrefix(Rc::clone(&subscription)));
     hub.counters.subscriptions.add(1);
+    hub.counters.subscriptions_total.add(1);
     hub.counters.peak_subscriptions.raise_to(hub.counters.subscriptions.get());
     if let Some(defects) = &hub.defects {
         defects.subscribed(hub, &subscription);
@@ -116,6 +117,7 @@ pub(crate) fn subscribe(hub: &Hub, conn: &Rc<Conn>, prefix: &[u8], channel: &str
 pub(crate) fn unsubscribe(hub: &Hub, conn: &Conn, prefix: &[u8]) {
     let ended = conn.subscriptions.0.borrow_mut().take(prefix);
     if let Some(ByPrefix(subscription)) = ended {
+        hub.counters.unsubscribed_total.add(1);
         remove(hub, &subscription, Left::Completed);
     }
 }

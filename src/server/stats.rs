@@ -45,6 +45,10 @@ pub(crate) struct Counters {
     pub(crate) subscriptions: Count,
     /// Most subscriptions active at one moment.
     pub(crate) peak_subscriptions: Count,
+    /// Subscriptions ever opened.
+    pub(crate) subscriptions_total: Count,
+    /// Of those, the ones that their clients ended.
+    pub(crate) unsubscribed_total: Count,
     /// Events accepted from publishers.
     pub(crate) published: Count,
     /// Deliveries handed to the kernel whole.
@@ -65,6 +69,8 @@ pub(crate) struct Snapshot {
     connections_total: u64,
     pub(crate) subscriptions: u64,
     peak_subscriptions: u64,
+    subscriptions_total: u64,
+    unsubscribed_total: u64,
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     queued: u64,
@@ -84,6 +90,8 @@ impl Snapshot {
             connections_total: counters.connections_total.get(),
             subscriptions: counters.subscriptions.get(),
             peak_subscriptions: counters.peak_subscriptions.get(),
+            subscriptions_total: counters.subscriptions_total.get(),
+            unsubscribed_total: counters.unsubscribed_total.get(),
             published: counters.published.get(),
             delivered: counters.delivered.get(),
             queued: counters.queued.get(),
@@ -118,6 +126,13 @@ impl Snapshot {
             "gauge",
             "Most subscriptions active at one moment.",
             self.peak_subscriptions,
+        );
+        count("subscriptions_total", "counter", "Subscriptions ever opened.", self.subscriptions_total);
+        count(
+            "unsubscribed_total",
+            "counter",
+            "Subscriptions that their clients ended.",
+            self.unsubscribed_total,
         );
         count("published_total", "counter", "Events accepted from publishers.", self.published);
         count("delivered_total", "counter", "Deliveries handed to the kernel whole.", self.delivered);

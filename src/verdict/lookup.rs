@@ -107,7 +107,9 @@ fn in_stage(report: &Value, term: &Term) -> Option<Result<Observed, String>> {
         _ => return None,
     };
     let keys: Vec<&str> = term.keys.iter().map(String::as_str).collect();
-    let ["server_stats", which, "error_ratio"] = keys.as_slice() else { return None };
+    let ["server_stats", which, figure @ ("error_ratio" | "left_over")] = keys.as_slice() else {
+        return None;
+    };
     let wanted = |name: &str| match name.strip_suffix(moment).map(str::trim_end) {
         Some(count) => *which == "gauges" || *which == count,
         None => false,
@@ -117,7 +119,11 @@ fn in_stage(report: &Value, term: &Term) -> Option<Result<Observed, String>> {
         .into_iter()
         .flatten()
         .filter(|check| check.get("name").and_then(Value::as_str).is_some_and(wanted));
-    let ratios: Option<Vec<f64>> = found.map(|check| check.get("error_ratio")?.as_f64()).collect();
+    let of = |check: &Value| match *figure {
+        "left_over" => Some((check.get("server")?.as_f64()? - check.get("client")?.as_f64()?).max(0.0)),
+        ratio => check.get(ratio)?.as_f64(),
+    };
+    let ratios: Option<Vec<f64>> = found.map(of).collect();
     // Of several waves the last census counts, as in the report; of gauges the worst.
     let chosen = ratios.and_then(|all| match *which {
         "gauges" => all.into_iter().reduce(f64::max),

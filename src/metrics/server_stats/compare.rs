@@ -5,7 +5,7 @@
 //! that includes it, unknown: a comparison that could not be made has not been passed.
 
 use super::read::{ServerCount, ServerCounts};
-use crate::report::model::{PhaseStats, ServerStats, StatCheck, StatError, Verdict};
+use crate::report::model::{GaugeError, PhaseStats, ServerStats, StatCheck, StatError, Verdict};
 
 /// How far a counter may be off.
 const COUNTER_TOLERANCE: f64 = 0.01;
@@ -96,7 +96,7 @@ pub fn compare(
     // The last census speaks for the gauges that conditions name.
     let at_census = |count| {
         let last = found.iter().rev().find(|f| f.count == count && f.moment == Some(Moment::Census));
-        StatError { error_ratio: last.and_then(Found::error_ratio) }
+        gauge(last)
     };
     ServerStats {
         source: source.to_owned(),
@@ -116,7 +116,7 @@ pub fn at_end_of(phase: usize, named: impl Fn(ServerCount) -> bool, gauges: &[Ga
     let read = gauges.iter().find(|gauges| gauges.moment == Moment::EndOf(phase))?;
     let mut found: Vec<Found> = read.found().into();
     found.retain(|found| named(found.count));
-    let of = |count| worst(&found, |found| found.count == count);
+    let of = |count| gauge(found.iter().find(|found| found.count == count));
     Some(PhaseStats {
         gauges: worst(&found, |_| true),
         connections: of(ServerCount::Connections),
@@ -186,6 +186,14 @@ impl Found {
     }
 }
 
+/// One gauge as conditions name it.
+fn gauge(found: Option<&Found>) -> GaugeError {
+    GaugeError {
+        error_ratio: found.and_then(Found::error_ratio),
+        left_over: found.and_then(|found| Some((found.server? - found.client).max(0.0))),
+    }
+}
+
 /// The largest error among the chosen checks; unknown if one of them could not be made.
 fn worst(found: &[Found], chosen: impl Fn(&Found) -> bool) -> StatError {
     let ratios: Option<Vec<f64>> = found.iter().filter(|f| chosen(f)).map(Found::error_ratio).collect();
@@ -212,6 +220,10 @@ mod tests {
 
     fn ratio(error_ratio: f64) -> StatError {
         StatError { error_ratio: Some(error_ratio) }
+    }
+
+    fn gauge(error_ratio: f64, left_over: f64) -> GaugeError {
+        GaugeError { error_ratio: Some(error_ratio), left_over: Some(left_over) }
     }
 
     #[test]
@@ -251,7 +263,7 @@ mod tests {
             ]
         );
         assert_eq!((stats.worst, stats.gauges), (ratio(2.0), ratio(2.0)));
-        assert_eq!((stats.connections, stats.subscriptions), (ratio(0.0), ratio(0.01)));
+        assert_eq!((stats.connections, stats.subscriptions), (gauge(0.0, 0.0), gauge(0.01, 0.0)));
         assert_eq!((stats.published, stats.delivered), (ratio(0.01), ratio(2.0 / 98.0)));
     }
 
@@ -265,7 +277,7 @@ mod tests {
         }];
         let stats = compare("s", |count| count == ServerCount::Connections, &[], &gauges, None);
         assert_eq!(stats.checks, [check("connections at census", 5.0, 5.0, 0.0, Verdict::Pass)]);
-        assert_eq!((stats.worst, stats.subscriptions), (ratio(0.0), StatError::default()));
+        assert_eq!((stats.worst, stats.subscriptions), (ratio(0.0), GaugeError::default()));
     }
 
     #[test]
@@ -281,7 +293,7 @@ mod tests {
         assert_eq!(stats.checks[2].verdict, Verdict::Inconclusive);
         assert_eq!((stats.checks[2].server, stats.checks[2].error_ratio), (None, None));
         assert_eq!((stats.worst, stats.gauges), (StatError::default(), StatError::default()));
-        assert_eq!(stats.connections, ratio(0.0), "the census is known");
+        assert_eq!(stats.connections, gauge(0.0, 0.0), "the census is known");
     }
 
     #[test]
@@ -362,11 +374,12 @@ mod tests {
             (ratio(0.0), ratio(0.0)),
             "a fault may still have been acting"
         );
-        let storm = PhaseStats { gauges: ratio(0.2), connections: ratio(0.2), subscriptions: ratio(0.0) };
+        let storm =
+            PhaseStats { gauges: ratio(0.2), connections: gauge(0.2, 1.0), subscriptions: gauge(0.0, 0.0) };
         assert_eq!(at_end_of(1, |_| true, &gauges), Some(storm));
         assert_eq!(at_end_of(0, |_| true, &gauges), None);
         let only = at_end_of(1, |count| count == ServerCount::Subscriptions, &gauges).unwrap();
-        assert_eq!((only.gauges, only.connections), (ratio(0.0), StatError::default()));
+        assert_eq!((only.gauges, only.connections), (ratio(0.0), GaugeError::default()));
         let failed = Gauges { server: None, ..gauges[1] };
         assert_eq!(at_end_of(1, |_| true, &[failed]), Some(PhaseStats::default()));
     }

@@ -4,6 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Latency;
+
 /// How clients came back, and what that cost the server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reconnects {
@@ -84,6 +86,9 @@ pub struct FaultReport {
     /// What was really read, of faults that make readers slow.
     #[serde(default)]
     pub reads: Option<ReadReport>,
+    /// What became of the cycles of a fault that has clients churn; `planned` and `applied` count them.
+    #[serde(default)]
+    pub cycles: Option<CycleReport>,
 }
 
 /// What slow readers really read while they were slow.
@@ -97,6 +102,21 @@ pub struct ReadReport {
     pub per_second_bytes: f64,
     /// Pauses in which one of them would have read, all readers together.
     pub pauses: u64,
+}
+
+/// Cycles of subscribing and unsubscribing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CycleReport {
+    /// Proved, held, and unsubscribed, which the server answered.
+    pub completed: u64,
+    /// Ended by a fault of ours.
+    pub failed_by_plan: u64,
+    /// Not proved in time, refused, ended by the server, cut off otherwise, or an unsubscribe without an answer.
+    pub failed: u64,
+    /// Subscribe flushed until the proof; null: none was proved.
+    pub confirm: Option<Latency>,
+    /// Unsubscribe sent until what was asked behind it was answered; null: none was.
+    pub unsubscribe: Option<Latency>,
 }
 
 /// One point that connections are ended at.

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Flow, Latencies, Ledger, Published, Slice, StatError};
+use super::{Flow, GaugeError, Latencies, Ledger, Published, Slice, StatError};
 
 /// One phase.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -84,7 +84,7 @@ pub struct PhaseStats {
     /// The worse of both.
     pub gauges: StatError,
     /// Open connections.
-    pub connections: StatError,
+    pub connections: GaugeError,
     /// Active subscriptions.
-    pub subscriptions: StatError,
+    pub subscriptions: GaugeError,
 }

@@ -64,9 +64,9 @@ pub struct ServerStats {
     /// Over the gauges (connections, subscriptions), once quiet.
     pub gauges: StatError,
     /// Open connections at the last census.
-    pub connections: StatError,
+    pub connections: GaugeError,
     /// Active subscriptions at the last census.
-    pub subscriptions: StatError,
+    pub subscriptions: GaugeError,
     /// Accepted publishes.
     pub published: StatError,
     /// Deliveries.
@@ -93,6 +93,16 @@ pub struct StatCheck {
 pub struct StatError {
     /// The largest; `null`: not known.
     pub error_ratio: Option<f64>,
+}
+
+/// A gauge beside ours, for conditions to name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GaugeError {
+    /// `|server - client| / max(client, 1)`; `null`: not known.
+    pub error_ratio: Option<f64>,
+    /// How many more the server has than we do, 0 if it has none; `null`: not known.
+    #[serde(default)]
+    pub left_over: Option<f64>,
 }
 
 /// Whether the generator kept up.

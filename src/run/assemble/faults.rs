@@ -6,8 +6,8 @@ use std::time::Duration;
 use indexmap::IndexMap;
 
 use crate::inject::{Act, FaultTally, Reads};
-use crate::report::model::{DelayReport, FaultReport, PointReport, ReadReport};
-use crate::scenarios::plan::{DropPoint, Fault, Part, Plan};
+use crate::report::model::{CycleReport, DelayReport, FaultReport, PointReport, ReadReport};
+use crate::scenarios::plan::{DropPoint, Fault, FaultKind, Part, Plan};
 
 /// Every fault of the plan. How often it was planned is read off the schedule, never off what happened.
 ///
@@ -20,7 +20,7 @@ pub(super) fn faults(
 ) -> IndexMap<String, FaultReport> {
     let none = FaultTally::default();
     let one = |(index, fault): (usize, &Fault)| {
-        let planned = acts.iter().filter(|act| act.fault == index).count() as u64;
+        let planned = acts.iter().filter(|act| act.fault == index).count() as u64 * fault.kind.times();
         let tally = tallies.get(index).unwrap_or(&none);
         let seconds = |ns: u64| ns as f64 / 1e9;
         let report = FaultReport {
@@ -40,6 +40,7 @@ pub(super) fn faults(
             points: points(acts, index, tally),
             delays: delays(tally),
             reads: reads(tally),
+            cycles: cycles(fault, tally),
         };
         (fault.name.clone(), report)
     };
@@ -90,6 +91,19 @@ fn reads(tally: &FaultTally) -> Option<ReadReport> {
         lasted_s,
         per_second_bytes: bytes as f64 / lasted_s,
         pauses,
+    })
+}
+
+/// What became of cycles, of faults that have clients go through them.
+fn cycles(fault: &Fault, tally: &FaultTally) -> Option<CycleReport> {
+    let FaultKind::Churn(_) = fault.kind else { return None };
+    let Some(cycles) = &tally.cycles else { return Some(CycleReport::default()) };
+    Some(CycleReport {
+        completed: cycles.completed,
+        failed_by_plan: cycles.failed_by_plan,
+        failed: cycles.failed,
+        confirm: cycles.confirm.latency(),
+        unsubscribe: cycles.unsubscribe.latency(),
     })
 }
 

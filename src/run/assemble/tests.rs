@@ -52,6 +52,7 @@ fn faulty() -> Plan {
         length: None,
         stagger: Stagger::Together,
         kind: FaultKind::Terminate(Terminate { how: How::Reset, at: Vec::new() }),
+        operations: None,
     };
     Plan { faults: vec![cut.clone(), Fault { name: "again".to_owned(), ..cut }], ..plan() }
 }
@@ -65,6 +66,7 @@ fn cuts() -> Vec<Act> {
         after: Duration::ZERO,
         length: None,
         point: None,
+        cycle: None,
     };
     vec![cut(0, 1), cut(0, 3), cut(1, 3)]
 }

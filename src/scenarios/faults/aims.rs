@@ -138,7 +138,7 @@ fn hit(full: &Full, fault: &FullFault, known: &[Option<Hits>]) -> Option<Hits> {
             (None, None) => continue,
         };
         for (crew, count) in aimed {
-            let count = victims(fault.fraction.value, count);
+            let count = victims(fault.share(), count);
             match all.iter_mut().find(|(hit, _)| *hit == crew) {
                 Some((_, sum)) => *sum = sum.saturating_add(count).min(connections(full, crew)),
                 None => all.push((crew, count)),

@@ -7,13 +7,16 @@ use super::check::victims;
 use super::full::FullFault;
 use crate::inject::Schedule;
 use crate::scenarios::full::Full;
-use crate::scenarios::plan::{Aim, Crew, Fault, Part, Plan, Stagger};
+use crate::scenarios::plan::{Aim, Crew, Fault, FaultKind, Part, Plan, Stagger};
 use crate::scenarios::problem::Finding;
 use crate::scenarios::units::show_count;
 
 /// Puts the faults into a plan that has everything else.
-pub(crate) fn faults(full: &Full, plan: &mut Plan, findings: &mut Vec<Finding>) {
-    plan.faults = full.faults.iter().filter_map(|fault| bare(full, fault)).collect();
+///
+/// `cycles`: those of each fault at the size of the run, where it has any.
+pub(crate) fn faults(full: &Full, cycles: &[Option<u32>], plan: &mut Plan, findings: &mut Vec<Finding>) {
+    plan.faults =
+        full.faults.iter().zip(cycles).filter_map(|(fault, cycles)| bare(full, fault, *cycles)).collect();
     let groups = on_groups(full, plan, findings);
     let mut pending: Vec<Option<Vec<Aim>>> = groups.into_iter().map(Some).collect();
     // As many sweeps as the longest chain has links; only victims that are known can be counted. Who waits for that
@@ -38,7 +41,7 @@ fn compressed(full: &Full, time: Duration) -> Duration {
 }
 
 /// A fault that aims at nobody yet.
-fn bare(full: &Full, fault: &FullFault) -> Option<Fault> {
+fn bare(full: &Full, fault: &FullFault, cycles: Option<u32>) -> Option<Fault> {
     let stagger = match fault.stagger.value {
         Stagger::Together => Stagger::Together,
         Stagger::Linear(over) => Stagger::Linear(compressed(full, over)),
@@ -46,6 +49,10 @@ fn bare(full: &Full, fault: &FullFault) -> Option<Fault> {
     };
     let phases = full.phases.iter().enumerate().filter(|(_, phase)| fault.acts_in(&phase.name));
     let setup = fault.in_setup().then_some(Part::Setup);
+    let mut kind = fault.kind.clone()?;
+    if let (FaultKind::Churn(churn), Some(cycles)) = (&mut kind, cycles) {
+        churn.cycles = cycles;
+    }
     Some(Fault {
         name: fault.name.clone(),
         on: Vec::new(),
@@ -53,7 +60,8 @@ fn bare(full: &Full, fault: &FullFault) -> Option<Fault> {
         start: compressed(full, fault.start.value),
         length: fault.length.as_ref().map(|length| compressed(full, length.value)),
         stagger,
-        kind: fault.kind.clone()?,
+        kind,
+        operations: fault.of_operations().then_some(fault.fraction.value),
     })
 }
 
@@ -105,7 +113,7 @@ fn on_victims(full: &Full, plan: &Plan, fault: usize, others: &[usize]) -> Vec<A
         return Vec::new();
     }
     let schedule = Schedule::of(plan);
-    let fraction = full.faults[fault].fraction.value;
+    let fraction = full.faults[fault].share();
     let aim = |of: &usize| Aim::Victims { of: *of, count: victims(fraction, victims_of(&schedule, *of)) };
     others.iter().map(aim).collect()
 }

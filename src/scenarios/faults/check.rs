@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::aims::{self, Hits};
-use super::{delays, suits, times};
+use super::{cycles, delays, suits, times};
 use crate::scenarios::build::HANDSHAKES;
 use crate::scenarios::condition::{Condition, Term};
 use crate::scenarios::file::ConnectWord;
 use crate::scenarios::full::{Cuts, Full, FullSubscribers};
-use crate::scenarios::plan::{Crew, FaultKind, Reconnect};
+use crate::scenarios::plan::{Crew, FaultKind, Reconnect, exact_share};
 use crate::scenarios::problem::Finding;
 use crate::scenarios::units::{exact_duration, show_count};
 
@@ -27,6 +27,7 @@ pub(crate) fn faults(full: &Full, cuts: Cuts<'_>, findings: &mut Vec<Finding>) {
     for (fault, hits) in full.faults.iter().zip(&hits) {
         times::check(full, fault, hits, cuts, findings);
         suits::check(full, fault, hits, findings);
+        cycles::check(full, fault, hits, findings);
         delays::check(full, fault, hits, findings);
     }
     for (index, group) in full.subscribers.iter().enumerate() {
@@ -68,11 +69,9 @@ fn clients(full: &Full, index: usize, hits: &[Hits], findings: &mut Vec<Finding>
     }
 }
 
-/// How many of so many connections a fraction is: rounded, half up, and at least one.
+/// How many of so many connections a fraction is.
 pub(crate) fn victims(fraction: f64, connections: u32) -> u32 {
-    // 14.5 % of 100 is 14.499999999999998 in binary, and still 15.
-    let exact = fraction * f64::from(connections) * (1.0 + 1e-12);
-    ((exact + 0.5).floor() as u32).max(1).min(connections)
+    exact_share(fraction, connections.into()) as u32
 }
 
 /// Why a term would never have a sample: it asks how long nobody took to come back.

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use toml::Spanned;
 
 use super::kinds::{
-    DelayWord, DirectionWord, HandshakeWord, LinkDelayTable, PartitionTable, SlowConsumerTable,
+    ChurnTable, DelayWord, DirectionWord, HandshakeWord, LinkDelayTable, PartitionTable, SlowConsumerTable,
     TerminateTable,
 };
 use crate::scenarios::file::{OneOrMany, Wait};
@@ -41,6 +41,7 @@ pub(crate) enum Kind {
     Partition(PartitionTable),
     HandshakeAbort(HandshakeWord),
     SlowConsumer(SlowConsumerTable),
+    Churn(ChurnTable),
     /// Known by name only.
     NotYet(Key),
 }
@@ -119,6 +120,7 @@ impl Kind {
             Key::Partition => Self::Partition(map.next_value()?),
             Key::HandshakeAbort => Self::HandshakeAbort(map.next_value()?),
             Key::SlowConsumer => Self::SlowConsumer(map.next_value()?),
+            Key::Churn => Self::Churn(map.next_value()?),
             other => {
                 map.next_value::<IgnoredAny>()?;
                 Self::NotYet(other)
@@ -137,6 +139,7 @@ impl Kind {
             Self::Partition(_) => Key::Partition,
             Self::HandshakeAbort(_) => Key::HandshakeAbort,
             Self::SlowConsumer(_) => Key::SlowConsumer,
+            Self::Churn(_) => Key::Churn,
             Self::NotYet(key) => *key,
         };
         key.word()

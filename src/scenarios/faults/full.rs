@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::file::{FaultTable, Kind, StaggerWord, kinds};
-use super::kinds::{Code, DelayWord, How, LinkDelayTable, Points, TerminateTable};
+use super::file::{FaultTable, Kind, Of, StaggerWord, kinds};
+use super::kinds::{ChurnTable, Code, DelayWord, How, LinkDelayTable, Points, TerminateTable};
 use super::slow;
 use crate::scenarios::file::{Name, OneOrMany};
-use crate::scenarios::full::{At, Cuts, missing};
-use crate::scenarios::plan::{self, DropPoint, FaultKind, LinkDelay, Stagger, Terminate};
+use crate::scenarios::full::{At, Cuts, missing, whole};
+use crate::scenarios::plan::{self, Churn, DropPoint, FaultKind, LinkDelay, Stagger, Terminate};
 use crate::scenarios::problem::Finding;
-use crate::scenarios::units::show_size;
+use crate::scenarios::units::{Span, show_size};
 
 /// Code of a close frame unless told: a normal closure.
 const NORMAL: u16 = 1_000;
@@ -25,6 +25,9 @@ const LEAST_BUFFER: u64 = 64 << 10;
 
 /// The most, for one connection in one direction.
 pub(crate) const MOST_BUFFER: u64 = 1 << 30;
+
+/// How long a subscription is held in each cycle, and how long none is, unless told.
+const CYCLE: Duration = Duration::from_millis(100);
 
 /// The name of what is before the first phase.
 pub(crate) const SETUP: &str = "setup";
@@ -40,6 +43,8 @@ pub(crate) struct FullFault {
     /// Names of what it aims at; `None`: missing, and reported.
     pub(crate) on: Option<Vec<Named>>,
     pub(crate) fraction: At<f64>,
+    /// What the fraction is taken of.
+    pub(crate) of: At<Of>,
     /// Names of its phases, and `setup`; `None`: all phases.
     pub(crate) phases: Option<Vec<Named>>,
     pub(crate) start: At<Duration>,
@@ -54,12 +59,24 @@ pub(crate) struct FullFault {
     pub(crate) buffer_span: Range<usize>,
     /// Where each of its drop points is written.
     pub(crate) points: Vec<(DropPoint, Range<usize>)>,
+    /// Cycles of each of its victims, if it has them churn.
+    pub(crate) cycles: Option<At<u32>>,
 }
 
 impl FullFault {
-    /// Whether victims are drawn: whoever hits all draws nobody.
+    /// Whether victims are drawn: whoever hits all draws nobody, and operations are drawn of everybody's.
     pub(crate) fn draws(&self) -> bool {
-        self.fraction.value < 1.0
+        self.share() < 1.0
+    }
+
+    /// The share of connections that it aims at.
+    pub(crate) fn share(&self) -> f64 {
+        if self.of_operations() { 1.0 } else { self.fraction.value }
+    }
+
+    /// Whether its fraction is taken of what clients do, rather than of clients.
+    pub(crate) fn of_operations(&self) -> bool {
+        self.of.value == Of::Operations
     }
 
     /// Whether it aims at a group, or at the victims of a fault, by this name.
@@ -100,6 +117,7 @@ pub(crate) fn fault(
         name: name.get_ref().clone(),
         on: table.on.as_ref().map(names),
         fraction: At::or(table.fraction.as_ref(), |f| f.0, 1.0, &span),
+        of: At::or(table.of.as_ref(), |of| *of, Of::Connections, &span),
         phases: table.phase.as_ref().map(names),
         start: At::or(table.start.as_ref(), |s| s.0, Duration::ZERO, &span),
         length: At::of(table.length.as_ref(), |length| length.0.0),
@@ -108,6 +126,7 @@ pub(crate) fn fault(
         buffer_span: kind_span.clone(),
         kind_span,
         points: Vec::new(),
+        cycles: None,
         span,
     };
     match table.kinds.as_slice() {
@@ -166,6 +185,7 @@ impl FullFault {
             }
             Kind::HandshakeAbort(point) => FaultKind::HandshakeAbort((*point).into()),
             Kind::Terminate(table) => return self.terminate(table, cuts, path, findings),
+            Kind::Churn(table) => return self.churn(table, cuts, path, findings),
             Kind::NotYet(_) => return None,
         })
     }
@@ -195,6 +215,30 @@ impl FullFault {
         let delay = |word: Option<DelayWord>| word.map(|DelayWord(delay)| delay);
         let buffer = usize::try_from(buffer.value).unwrap_or(usize::MAX);
         Some(FaultKind::LinkDelay(LinkDelay { up: delay(table.up), down: delay(table.down), buffer }))
+    }
+
+    fn churn(
+        &mut self,
+        table: &ChurnTable,
+        cuts: Cuts<'_>,
+        path: &str,
+        findings: &mut Vec<Finding>,
+    ) -> Option<FaultKind> {
+        if let Some(length) = &self.length {
+            let message = "`for` means nothing to `churn`: it lasts until its cycles are done";
+            findings.push(Finding::error(length.span.clone(), message).note("the phase waits for them"));
+        }
+        let Some(cycles) = &table.cycles else {
+            if !cuts.touch(&format!("{path}.churn")) {
+                findings.push(missing(&self.kind_span, "cycles", "churn = { cycles = 100 }"));
+            }
+            return None;
+        };
+        let cycles = At::or(Some(cycles), whole, 1, &self.kind_span);
+        let of = |time: Option<Span>| time.map_or(CYCLE, |time| time.0);
+        let churn = Churn { cycles: cycles.value, hold: of(table.hold), pause: of(table.pause) };
+        self.cycles = Some(cycles);
+        Some(FaultKind::Churn(churn))
     }
 
     fn terminate(

@@ -13,7 +13,7 @@ use toml::Spanned;
 use crate::scenarios::file::Wait;
 use crate::scenarios::file::read;
 use crate::scenarios::plan::{self, Delay};
-use crate::scenarios::units::{ByteRate, Size, Span, Whole};
+use crate::scenarios::units::{ByteRate, Count, Size, Span, Whole};
 
 /// A delay: a duration, or a distribution of them.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -157,6 +157,15 @@ impl From<HandshakeWord> for plan::HandshakePoint {
             HandshakeWord::Init => Self::Init,
         }
     }
+}
+
+/// Cycles of subscribing and unsubscribing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct ChurnTable {
+    pub(crate) cycles: Option<Spanned<Count>>,
+    pub(crate) hold: Option<Span>,
+    pub(crate) pause: Option<Span>,
 }
 
 /// The end of a connection.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::build::victims_of;
 use super::delays::{longest, mean, width};
 use super::full::{FullFault, MOST_BUFFER};
-use super::{overlaps, slow};
+use super::{cycles, overlaps, slow};
 use crate::inject::Schedule;
 use crate::scenarios::full::Full;
 use crate::scenarios::plan::{
@@ -26,6 +26,7 @@ pub(crate) fn check(full: &Full, plan: &Plan, findings: &mut Vec<Finding>) {
     let schedule = Schedule::of(plan);
     for (index, (written, fault)) in full.faults.iter().zip(&plan.faults).enumerate() {
         findings.extend(too_few(&schedule, index, written));
+        cycles::load(plan, &schedule, index, written, findings);
         findings.extend(not_published(plan, written));
         findings.extend(slow::unfelt(plan, &schedule, index, written));
         findings.extend(no_web_socket(plan, &schedule, index, written));
@@ -57,7 +58,8 @@ pub(crate) fn check(full: &Full, plan: &Plan, findings: &mut Vec<Finding>) {
 /// Points that nobody would be left for.
 fn too_few(schedule: &Schedule, index: usize, fault: &FullFault) -> Option<Finding> {
     let (victims, points) = (victims_of(schedule, index), fault.points.len());
-    let (_, last) = fault.points.last().filter(|_| (victims as usize) < points)?;
+    let few = (victims as usize) < points && !fault.of_operations();
+    let (_, last) = fault.points.last().filter(|_| few)?;
     let message = format!(
         "`{}` has {} victims at this size, too few for its {points} points",
         fault.name,

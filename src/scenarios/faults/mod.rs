@@ -5,6 +5,7 @@
 pub(crate) mod aims;
 pub(crate) mod build;
 pub(crate) mod check;
+mod cycles;
 mod delays;
 pub(crate) mod file;
 pub(crate) mod full;

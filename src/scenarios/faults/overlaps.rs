@@ -16,6 +16,7 @@ enum Grip {
     Bytes,
     Reading,
     Attempts,
+    Cycles,
 }
 
 impl Grip {
@@ -29,6 +30,7 @@ impl Grip {
             FaultKind::Hold(_) | FaultKind::Stall(_) | FaultKind::Partition { .. } => vec![Self::Bytes],
             FaultKind::SlowConsumer(_) => vec![Self::Reading, Self::Bytes],
             FaultKind::HandshakeAbort(_) => vec![Self::Attempts],
+            FaultKind::Churn(_) => vec![Self::Cycles],
             FaultKind::Terminate(_) => Vec::new(),
         }
     }
@@ -41,6 +43,7 @@ impl Grip {
             Self::Reading => "decide how it reads",
             Self::Bytes => "keep its bytes from travelling",
             Self::Attempts => "end its attempts to connect",
+            Self::Cycles => "have it subscribe and unsubscribe",
         }
     }
 }
@@ -49,13 +52,15 @@ impl Grip {
 pub(super) fn check(full: &Full, plan: &Plan, schedule: &Schedule) -> Vec<Finding> {
     let mut pairs: HashSet<(usize, usize)> = HashSet::new();
     let mut findings = Vec::new();
+    // What ends a cycle has no time of its own, and there may be very many of them.
+    let timed: Vec<&Act> = schedule.acts().iter().filter(|act| act.cycle.is_none()).collect();
     let same = |one: &Act, other: &Act| {
         let ends = |act: &Act| act.length.map(|length| act.after + length);
         one.part == other.part
             && ends(one).is_none_or(|end| other.after < end)
             && ends(other).is_none_or(|end| one.after < end)
     };
-    for acts in schedule.acts().chunk_by(|one, other| one.connection == other.connection) {
+    for acts in timed.chunk_by(|one, other| one.connection == other.connection) {
         for (place, one) in acts.iter().enumerate() {
             for other in acts[..place].iter().filter(|other| other.fault != one.fault && same(one, other)) {
                 let pair = (one.fault.min(other.fault), one.fault.max(other.fault));

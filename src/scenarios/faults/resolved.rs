@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::full::FullFault;
-use crate::scenarios::plan::{Delay, FaultKind, How, LinkDelay, SlowConsumer, Stagger, Terminate};
+use crate::scenarios::plan::{Churn, Delay, FaultKind, How, LinkDelay, SlowConsumer, Stagger, Terminate};
 use crate::scenarios::units::{exact_duration, exact_ratio, exact_size};
 
 /// The table of a fault; `parts`: the names of those that it acts in.
@@ -13,7 +13,7 @@ pub(crate) fn fault(fault: &FullFault, parts: &[&str]) -> Value {
     let on: Vec<&str> = fault.on.iter().flatten().map(|(name, _)| name.as_str()).collect();
     put("on", json!(on));
     put("fraction", json!(exact_ratio(fault.fraction.value)));
-    put("of", json!("connections"));
+    put("of", json!(if fault.of_operations() { "operations" } else { "connections" }));
     put("phase", json!(parts));
     put("start", json!(exact_duration(fault.start.value)));
     if let Some(length) = &fault.length {
@@ -49,6 +49,9 @@ fn value(kind: &FaultKind) -> Value {
         FaultKind::SlowConsumer(slow) => slow_consumer(slow),
         FaultKind::HandshakeAbort(point) => json!(point.word()),
         FaultKind::Terminate(end) => terminate(end),
+        FaultKind::Churn(Churn { cycles, hold, pause }) => {
+            json!({"cycles": cycles, "hold": exact_duration(*hold), "pause": exact_duration(*pause)})
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::scenarios::plan::{
-    Delay, Direction, DropPoint, FaultKind, How, Reconnect, SlowConsumer, SubscriberGroup, Terminate,
+    Churn, Delay, Direction, DropPoint, FaultKind, How, Reconnect, SlowConsumer, SubscriberGroup, Terminate,
 };
 use crate::scenarios::units::{exact_size, show_count, show_duration};
 
@@ -36,6 +36,12 @@ pub(crate) fn does(kind: &FaultKind, victims: u64) -> String {
         FaultKind::SlowConsumer(slow) => slowly(slow),
         FaultKind::HandshakeAbort(point) => format!("cannot connect (ended at {})", point.word()),
         FaultKind::Terminate(end) => ends(end, victims),
+        FaultKind::Churn(Churn { cycles, hold, pause }) => format!(
+            "subscribe, hold for {}, unsubscribe and pause for {}, {} times each",
+            show(*hold),
+            show(*pause),
+            show_count((*cycles).into())
+        ),
     }
 }
 

@@ -19,6 +19,17 @@ pub struct Fault {
     pub stagger: Stagger,
     /// What it does.
     pub kind: FaultKind,
+    /// It hits exactly this share of the cycles that its victims are planned to go through, all taken together; `None`: it
+    /// hits each victim once.
+    pub operations: Option<f64>,
+}
+
+/// How many of so many a share is: rounded, half up, and at least one.
+#[must_use]
+pub fn exact_share(share: f64, of: u64) -> u64 {
+    // 14.5 % of 100 is 14.499999999999998 in binary, and still 15.
+    let exact = share * of as f64 * (1.0 + 1e-12);
+    ((exact + 0.5).floor() as u64).max(1).min(of)
 }
 
 /// Whom a fault aims at.
@@ -92,6 +103,8 @@ pub enum FaultKind {
     HandshakeAbort(HandshakePoint),
     /// Ends the connection.
     Terminate(Terminate),
+    /// A client goes through cycles of subscribing and unsubscribing.
+    Churn(Churn),
 }
 
 impl FaultKind {
@@ -107,6 +120,7 @@ impl FaultKind {
             Self::SlowConsumer(_) => "slow-consumer",
             Self::HandshakeAbort(_) => "handshake-abort",
             Self::Terminate(_) => "terminate",
+            Self::Churn(_) => "churn",
         }
     }
 
@@ -114,7 +128,7 @@ impl FaultKind {
     #[must_use]
     pub fn layer(&self) -> &'static str {
         match self {
-            Self::ThinkTime(_) => "client",
+            Self::ThinkTime(_) | Self::Churn(_) => "client",
             Self::LinkDelay(_)
             | Self::Hold(_)
             | Self::Stall(_)
@@ -130,12 +144,30 @@ impl FaultKind {
         !matches!(self, Self::Terminate(_))
     }
 
+    /// How often one application of it counts: every cycle is one.
+    #[must_use]
+    pub fn times(&self) -> u64 {
+        if let Self::Churn(churn) = self { churn.cycles.into() } else { 1 }
+    }
+
     /// Whether it can keep a delivery from its victim, rather than making it late. What a server does about a client that
     /// reads slowly is its own decision, and it may be to drop.
     #[must_use]
     pub fn takes_away(&self) -> bool {
         !matches!(self, Self::ThinkTime(_) | Self::LinkDelay(_))
     }
+}
+
+/// Cycles of each victim, one after the other: subscribe, have it proved by a probe, hold, unsubscribe, have that answered,
+/// pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Churn {
+    /// How many.
+    pub cycles: u32,
+    /// From the proof to the unsubscribe.
+    pub hold: Duration,
+    /// From its answer, or from the end of the connection, to the next subscribe.
+    pub pause: Duration,
 }
 
 /// A distribution of delays; never below zero.

@@ -189,10 +189,18 @@ fn gauges_are_known_in_set_up_when_closed_and_at_the_end_of_phases() {
     report.server_stats.as_mut().unwrap().checks[4].error_ratio = None;
     assert_eq!(observed(&report, gauge(stage("closed"), "gauges")), unread);
 
+    let checks = &mut report.server_stats.as_mut().unwrap().checks;
+    (checks[3].server, checks[3].client) = (Some(0.0), 0.0);
+    (checks[4].server, checks[4].client) = (Some(3.0), 1.0);
+    let left_over = |which: &str| {
+        let metric = term(&format!("server_stats.{which}.left_over"), Dimension::Count);
+        observed(&report, during(stage("closed"), metric))
+    };
+    assert_eq!((left_over("connections"), left_over("subscriptions")), (Ok(0.0), Ok(2.0)));
+
     let error = |error_ratio| StatError { error_ratio: Some(error_ratio) };
     for (phase, worst) in report.phases.iter_mut().zip([0.1, 0.3, 0.2]) {
-        phase.server_stats =
-            Some(PhaseStats { gauges: error(worst), connections: error(0.0), subscriptions: error(worst) });
+        phase.server_stats = Some(PhaseStats { gauges: error(worst), ..PhaseStats::default() });
     }
     assert_eq!(observed(&report, gauge(When::After(name("cut")), "gauges")), Ok(0.2));
     assert_eq!(observed(&report, gauge(When::Before(name("c")), "gauges")), Ok(0.3), "the worst counts");
