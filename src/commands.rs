@@ -381,7 +381,9 @@ fn reproduce(args: &RunArgs, plan: &Plan) -> String {
         vec!["stressctl".to_owned(), "run".to_owned(), "--scenario".to_owned(), plan.name.clone()];
     let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
     if let Some(file) = &args.what.file.path {
-        add("--scenarios", file.display().to_string());
+        // Where a file lies is nobody's business but the user's; what it is called says which one.
+        let shown = file.file_name().filter(|_| file.is_absolute()).unwrap_or(file.as_os_str());
+        add("--scenarios", shown.display().to_string());
     }
     if let Some(target) = &args.what.target {
         // The name of a table, or a URL, which may hold secrets.

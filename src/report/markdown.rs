@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::human::{self, NOTHING, count, micros, ratio, seconds};
+use super::human::{self, NOTHING, count, ratio, seconds};
 use super::markup::{code, escape, indented, line, list, named, quoted, table, unbroken};
-use super::model::{Example, Judgement, Report, Slice, Verdict, Wave};
+use super::model::{Example, Judgement, Report, Slice, Wave};
 use super::style::{mark, word};
-use super::{coming_back, disturbed, file, trends, words};
+use super::{coming_back, disturbed, file, glance, trends, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
@@ -33,51 +33,11 @@ pub fn write(dir: &Path, reports: &[Report]) -> io::Result<PathBuf> {
 #[must_use]
 pub fn render(reports: &[Report]) -> String {
     let mut out = String::from("# Stress results\n\n");
-    out.push_str(&glance(reports));
+    glance::render(&mut out, reports);
     for report in reports {
         section(&mut out, report);
     }
     out
-}
-
-fn glance(reports: &[Report]) -> String {
-    let mut out = String::new();
-    let several = if reports.len() == 1 { "" } else { "s" };
-    let counted = [Verdict::Fail, Verdict::Inconclusive, Verdict::Pass, Verdict::NotApplicable]
-        .map(|verdict| (verdict, reports.iter().filter(|r| r.verdict == verdict).count()));
-    let counted: Vec<_> = counted
-        .iter()
-        .filter(|(_, n)| *n > 0)
-        .map(|(v, n)| format!("{} {n} {}", mark(*v), word(*v)))
-        .collect();
-    line(&mut out, &format!("{} scenario{several}: {}.", reports.len(), counted.join(" · ")));
-    let rows: Vec<_> = reports.iter().map(at_a_glance).collect();
-    let header = ["Scenario", "Verdict", "Held", "Established", "Owed", "Lost", "Deliver p99", "Took"];
-    table(&mut out, &header, "lllrrrrr", &rows);
-    out
-}
-
-fn at_a_glance(report: &Report) -> [String; 8] {
-    let held = report.expectations.iter().filter(|j| j.verdict == Verdict::Pass).count();
-    let judged = report.expectations.iter().filter(|j| j.verdict != Verdict::NotApplicable).count();
-    let name = &report.scenario.name;
-    let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let link = if plain { format!("[{name}](#{})", name.to_lowercase()) } else { escape(name) };
-    let deliver = report.latency.deliver.as_ref().map_or_else(|| NOTHING.to_owned(), |l| micros(l.p99_us));
-    [
-        link,
-        unbroken(&format!("{} {}", mark(report.verdict), word(report.verdict))),
-        unbroken(&format!("{held} of {judged}")),
-        unbroken(&format!(
-            "{} of {}",
-            count(report.connections.established),
-            count(report.connections.attempted)
-        )),
-        count(report.ledger.obligations),
-        count(report.ledger.lost),
-        unbroken(&deliver),
-        unbroken(&seconds(report.run.duration_s)),
-    ]
 }
 
 fn section(out: &mut String, report: &Report) {
@@ -371,21 +331,9 @@ fn reproduce(out: &mut String, report: &Report) {
     // A fence longer than any run of backticks within.
     let fence = "`".repeat(3.max(1 + command.split(|c| c != '`').map(str::len).max().unwrap_or(0)));
     line(out, &format!("{fence}sh\n{command}\n{fence}"));
-    let commit = report.tool.commit.as_ref().map(|commit| format!(" ({commit})")).unwrap_or_default();
-    let host = &report.host;
-    let machine = format!(
-        "stressctl {}{commit} on {} {}, {} CPUs, {} of memory, {} open files, {} ports.",
-        report.tool.version,
-        host.os,
-        host.kernel,
-        host.cpus,
-        human::bytes(host.memory_bytes as f64),
-        count(host.nofile),
-        count(host.ports)
-    );
     let plan = "The plan is the same if its hash is";
     let set = if scenario.command.is_none() { "; `--set` changes it" } else { "" };
-    line(out, &format!("{plan} {}{set}. {}", code(&scenario.plan_hash), escape(&machine)));
+    line(out, &format!("{plan} {}{set}.", code(&scenario.plan_hash)));
 }
 
 /// The command line of a report that does not keep it, as far as it is known.

@@ -6,6 +6,7 @@
 mod coming_back;
 mod disturbed;
 mod file;
+mod glance;
 pub mod human;
 pub mod json;
 pub mod latency;
