@@ -24,11 +24,12 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const SOON: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let tests: [optional::Test; 6] = [
+    let tests: [optional::Test; 7] = [
         ("the_server_delivers_and_counts", the_server_delivers_and_counts),
         ("the_server_leaves_with_its_test", the_server_leaves_with_its_test),
         ("published_over_websocket", published_over_websocket),
         ("published_over_http", published_over_http),
+        ("it_keeps_everything_for_slow_readers", it_keeps_everything_for_slow_readers),
         ("one_event_that_it_drops_is_proven_lost", one_event_that_it_drops_is_proven_lost),
         ("one_event_that_it_delivers_twice_is_duplicated", one_event_that_it_delivers_twice_is_duplicated),
     ];
@@ -226,6 +227,33 @@ fn all_is_delivered(target: &str) {
         let statistics = node.statistics();
         statistics["connections"] == 0 && statistics["subscriptions"] == 0
     });
+}
+
+/// It has no limit: what a reader does not take waits in its memory for as long as that takes. It tells no count of what
+/// it drops, which is no matter where nothing is lost.
+fn it_keeps_everything_for_slow_readers() {
+    let node = Node::start();
+    let pid = node.process.id().to_string();
+    let args = ["--target", "node", "--scenario", "saturation", "--server-pid", &pid];
+    let run = Stressctl::run(&args).scenarios(&node.scenarios()).limit(Duration::from_secs(240)).finish();
+    let report = run.report("saturation");
+    let slow = &report["slow_consumers"];
+    assert_eq!(
+        (&slow["policy"], &slow["readers"], &slow["felt_ratio"]),
+        (&json!("buffer"), &json!(5), &json!(1.0))
+    );
+    for count in ["lost", "cut_short", "missed", "disconnected", "passed_over"] {
+        assert_eq!(slow[count], 0, "{count}");
+    }
+    assert_eq!((&slow["admitted"], &report["ledger"]["lost_unexplained"]), (&Value::Null, &json!(0)));
+    assert_eq!(report["ledger"]["delivered"], report["ledger"]["obligations"]);
+    assert_eq!(report["server"]["alive"], true);
+    // Five readers are 8 MiB behind and more, less what the kernels hold of it.
+    let rise = slow["server_memory_rise_bytes"].as_u64();
+    assert!(rise.is_some_and(|bytes| bytes > 8 << 20), "{slow}");
+    for judged in report["expectations"].as_array().expect("a list") {
+        assert_ne!(judged["verdict"], "fail", "{judged}");
+    }
 }
 
 fn one_event_that_it_drops_is_proven_lost() {

@@ -161,8 +161,7 @@ pub fn run(
 ) -> std::io::Result<PublisherResult> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    let groups = plan.plan.publishers.len();
-    let phases = plan.plan.phases.len();
+    let (groups, phases) = (plan.plan.publishers.len(), plan.plan.phases.len());
     let schedule = plan.plan.schedule();
     let kinds: Vec<FaultKind> = plan.plan.faults.iter().map(|fault| fault.kind.clone()).collect();
     let first_connection = plan.plan.subscriber_connections();
@@ -400,18 +399,15 @@ impl Desk {
         self.board.unacked.fetch_add(1, Relaxed);
         let tally = &mut self.result.borrow_mut().groups[group][phase];
         tally.sent += 1;
-        let first = tally.span_ns.map_or(now_ns, |(first, _)| first);
-        tally.span_ns = Some((first, now_ns));
+        tally.span_ns = Some((tally.span_ns.map_or(now_ns, |(first, _)| first), now_ns));
     }
 
     /// Books the acknowledgement of what was published.
     pub(super) fn acked(&self, seat: PublisherSeat, what: What, sent_ns: u64, now_ns: u64) {
-        let (group, phase, stream, seq) = match what {
-            What::Event { group, phase, stream, seq } => (group, phase, stream, seq),
-            What::Barrier => return self.result.borrow_mut().links[seat.group].barriers_acked += 1,
-            What::Probe | What::Census(_) => {
-                return self.result.borrow_mut().links[seat.group].probes_acked += 1;
-            }
+        let What::Event { group, phase, stream, seq } = what else {
+            let link = &mut self.result.borrow_mut().links[seat.group];
+            let is_barrier = matches!(what, What::Barrier);
+            return *(if is_barrier { &mut link.barriers_acked } else { &mut link.probes_acked }) += 1;
         };
         self.settled(stream, seq);
         let after_ns = now_ns.saturating_sub(sent_ns);
@@ -470,10 +466,9 @@ impl Desk {
 
 impl PublisherResult {
     fn keep_unacked(&mut self, stream: StreamId, seq: u64) {
-        if self.unacked.len() < UNACKED_KEPT {
+        self.unacked_capped |= self.unacked.len() >= UNACKED_KEPT;
+        if !self.unacked_capped {
             self.unacked.push((stream, seq));
-        } else {
-            self.unacked_capped = true;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What faults did, and to whom: rows and sentences that the screen and the Markdown document share.
 
-use super::human::{NOTHING, clean, count, micros, rough_micros, seconds};
+use super::human::{NOTHING, bytes, clean, count, micros, rough_micros, seconds};
 use super::model::{
     Example, FaultReport, Latencies, Latency, Ledger, PhaseReport, PointReport, Report, Slice,
 };
@@ -68,6 +68,7 @@ pub(super) fn fault_notes(report: &Report) -> Vec<String> {
                 fault.kind
             )));
         }
+        notes.extend(reads_note(name, fault));
         if let Some(cycles) = &fault.cycles {
             let took = |latency: &Option<Latency>| {
                 let p99 = latency.as_ref().map(|latency| micros(latency.p99_us));
@@ -99,6 +100,20 @@ pub(super) fn fault_notes(report: &Report) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What slow readers really read.
+fn reads_note(name: &str, fault: &FaultReport) -> Option<String> {
+    let reads = fault.reads.as_ref()?;
+    let pauses = match reads.pauses {
+        0 => String::new(),
+        pauses => format!(", with {} pauses", count(pauses)),
+    };
+    Some(clean(&format!(
+        "{name}: each read {} per second in fact, over {} in all{pauses}",
+        bytes(reads.per_second_bytes),
+        seconds(reads.lasted_s)
+    )))
 }
 
 /// One line per group of subscribers, victims and bystanders last; nothing where there were no faults.

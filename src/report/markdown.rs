@@ -11,7 +11,7 @@ use super::human::{self, NOTHING, count, ratio, seconds};
 use super::markup::{code, escape, indented, line, list, named, quoted, table, unbroken};
 use super::model::{Example, Judgement, Report, Slice, Wave};
 use super::style::{mark, word};
-use super::{coming_back, disturbed, file, glance, trends, words};
+use super::{coming_back, disturbed, file, glance, slow, trends, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
@@ -143,6 +143,10 @@ fn faults(out: &mut String, report: &Report) {
         let header = ["Fault", "Planned", "Applied", "Ended", "First at", "All within", "p99 late"];
         table(out, &header, "lrrrrrr", &rows);
         list(out, disturbed::fault_notes(report).iter().map(String::as_str));
+    }
+    if let Some((lines, evidence)) = slow::told(report) {
+        line(out, "### Slow readers");
+        list(out, lines.iter().chain(&evidence).map(String::as_str));
     }
     let rows: Vec<_> = coming_back::rows(report).into_iter().map(named).collect();
     if !rows.is_empty() {

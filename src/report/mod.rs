@@ -21,6 +21,7 @@ pub(crate) mod sample;
 #[cfg(test)]
 pub(crate) mod sample_herd;
 pub mod schema;
+mod slow;
 pub mod style;
 pub mod text;
 mod trends;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::human;
 use super::model::{Judgement, Report, Verdict};
 use super::style::{Style, chars, mark, pad, shorten, word, wrap};
-use super::{coming_back, disturbed, trends, words};
+use super::{coming_back, disturbed, slow, trends, words};
 
 /// Column at which values start.
 const LABEL: usize = 15;
@@ -189,6 +189,11 @@ impl<W: Write> Screen<'_, W> {
         self.blank()?;
         self.table(&disturbed::FAULT_HEADER, &disturbed::fault_rows(report, disturbed::FAULT_NAME))?;
         disturbed::fault_notes(report).iter().try_for_each(|note| self.paragraph("  ", note))?;
+        if let Some((lines, evidence)) = slow::told(report) {
+            for (i, line) in lines.iter().chain(&evidence).enumerate() {
+                self.labelled(if i == 0 { "Slow readers" } else { "" }, line)?;
+            }
+        }
         let reconnects = coming_back::rows(report);
         if !reconnects.is_empty() {
             self.table(&coming_back::HEADER, &reconnects)?;

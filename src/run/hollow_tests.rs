@@ -202,3 +202,22 @@ fn no_scenario_passes_whose_faults_do_nothing() {
         is_hollow(&hollow, unreached);
     }
 }
+
+/// Readers who are said to be slow and keep up, or who never are: nothing is shown of what the server does about slow
+/// ones, whatever else holds.
+#[test]
+fn saturation_shows_nothing_when_everybody_keeps_up() {
+    let fast = |plan: &mut Plan| {
+        for fault in &mut plan.faults {
+            let FaultKind::SlowConsumer(slow) = &mut fault.kind else { panic!("{} is none", fault.name) };
+            (slow.reads, slow.receive_buffer) = (Some(1 << 30), None);
+        }
+    };
+    let shows_nothing = |switch: fn(&mut Plan), felt: Verdict| {
+        let hollow = report("queue-saturation", 0.02, &["publishers.fast.events=100"], switch);
+        assert_eq!(hollow.verdict, Verdict::Inconclusive, "{:?}", hollow.why);
+        assert_eq!(verdict_of(&hollow.reached, "server-felt-it"), felt);
+    };
+    shows_nothing(fast, Verdict::Fail);
+    shows_nothing(without_beginning, Verdict::Inconclusive);
+}

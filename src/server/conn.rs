@@ -83,6 +83,8 @@ pub(crate) struct Conn {
     stream: TcpStream,
     outbox: RefCell<Option<Box<Outbox>>>,
     waker: RefCell<Option<Waker>>,
+    /// Publishers that wait until there is room.
+    awaiting: RefCell<Vec<Waker>>,
     fate: Cell<Fate>,
     stage: Cell<Stage>,
     /// When the stage began.
@@ -109,6 +111,7 @@ impl Conn {
             stream,
             outbox: RefCell::new(None),
             waker: RefCell::new(None),
+            awaiting: RefCell::default(),
             fate: Cell::new(Fate::Live),
             stage: Cell::new(Stage::Asking),
             since: Cell::new(life.accepted()),
@@ -156,6 +159,7 @@ impl Conn {
             self.fate.set(fate);
         }
         self.wake();
+        self.wake_awaiting();
     }
 
     /// Remembers whom to wake; called at the beginning of every poll of the connection's task.
@@ -173,6 +177,23 @@ impl Conn {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Ready once no more waits than may, or the connection ends; with the task woken then.
+    pub(crate) fn poll_room(&self, cx: &Context<'_>, limit: usize) -> Poll<()> {
+        if self.fate.get() != Fate::Live || !self.exceeds(limit) {
+            return Poll::Ready(());
+        }
+        let mut awaiting = self.awaiting.borrow_mut();
+        if !awaiting.iter().any(|known| known.will_wake(cx.waker())) {
+            awaiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn wake_awaiting(&self) {
+        let awaiting = self.awaiting.take();
+        awaiting.into_iter().for_each(Waker::wake);
     }
 
     /// Lets everything wait that is to be written from now on.
@@ -276,7 +297,11 @@ impl Conn {
     /// Writes what waits; `Pending` when the socket does not take all of it, with the task woken when it does.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>, hub: &Hub) -> Poll<io::Result<()>> {
         loop {
-            match self.flush(&hub.counters) {
+            let flushed = self.flush(&hub.counters);
+            if !self.exceeds(hub.options.queue_limit.0) {
+                self.wake_awaiting();
+            }
+            match flushed {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.note_blocked(true, hub),
                 result => {
                     if let Err(error) = &result {

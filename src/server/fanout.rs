@@ -232,7 +232,12 @@ pub(crate) fn deliver(hub: &Hub, subscription: &Subscription, event: &mut Event)
 
 /// Gives an event to a connection, under the operation id in `prefix`: the one place where that happens.
 pub(crate) fn hand_over(hub: &Hub, conn: &Conn, prefix: &[u8], event: &mut Event) {
-    match conn.offer(event, prefix, hub.options.queue_limit.0) {
+    let limit = match hub.options.when_full {
+        WhenFull::Disconnect | WhenFull::Drop => hub.options.queue_limit.0,
+        // Whoever published it waits afterwards.
+        WhenFull::Backpressure => usize::MAX,
+    };
+    match conn.offer(event, prefix, limit) {
         Offered::Written => hub.counters.delivered.add(1),
         Offered::Queued => {
             hub.counters.queued.add(1);
@@ -248,6 +253,17 @@ pub(crate) fn hand_over(hub: &Hub, conn: &Conn, prefix: &[u8], event: &mut Event
         }
         Offered::Gone => {}
     }
+}
+
+/// A subscriber of a channel whose queue is full, where publishers have to wait for that.
+pub(crate) fn awaited(hub: &Hub, channel: &str) -> Option<Rc<Conn>> {
+    if hub.options.when_full != WhenFull::Backpressure {
+        return None;
+    }
+    let channel = hub.channels.0.borrow().get(channel).cloned()?;
+    let subscribers = channel.subscribers.borrow();
+    let full = subscribers.iter().find(|one| one.conn.exceeds(hub.options.queue_limit.0));
+    full.map(|one| Rc::clone(&one.conn))
 }
 
 /// Ends a connection whose queue is full, and gives its memory back at once.

@@ -76,6 +76,8 @@ pub enum WhenFull {
     Disconnect,
     /// The event is dropped for this subscriber and counted; the connection stays.
     Drop,
+    /// Nothing is dropped: the WebSocket of whoever publishes to that subscriber is not read until there is room again.
+    Backpressure,
 }
 
 /// A number of bytes, written as `32MiB`, `100KB` or plain bytes.

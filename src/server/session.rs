@@ -14,6 +14,7 @@ use super::fanout::{self, Refused};
 use super::farewell::continue_later;
 use super::hub::Hub;
 use super::message::{self, ClientMessage, Operation, Request};
+use super::options::WhenFull;
 
 /// What one connection may do before others get their turn, in messages, deliveries and [`PORTION`]s of bytes.
 const BUDGET: usize = 256;
@@ -46,6 +47,8 @@ pub(crate) struct Session {
     conn: Rc<Conn>,
     socket: WebSocket<Pipe>,
     budget: usize,
+    /// The subscriber whose full queue it waits for before it reads on.
+    waits_for: Option<Rc<Conn>>,
 }
 
 impl Session {
@@ -63,7 +66,7 @@ impl Session {
         } else {
             WebSocket::from_partially_read(pipe, tail, Role::Server, Some(config))
         };
-        Self { hub, conn, socket, budget: BUDGET }
+        Self { hub, conn, socket, budget: BUDGET, waits_for: None }
     }
 
     /// Handles what has arrived and writes what waits; ready when the WebSocket has ended.
@@ -91,6 +94,9 @@ impl Session {
                     return Poll::Ready(Ending::Gone);
                 }
                 continue_later(cx);
+                return Poll::Pending;
+            }
+            if self.poll_room(cx).is_pending() {
                 return Poll::Pending;
             }
             self.budget -= 1;
@@ -126,10 +132,22 @@ impl Session {
         Poll::Ready(ready.map_err(|_| Ending::Gone))
     }
 
+    /// Whether it may read on: who publishes may have to wait for a subscriber. Meanwhile its own replies are written.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(full) = &self.waits_for {
+            // An error shows again with the next read or write.
+            let _ = self.conn.poll_flush(cx, &self.hub);
+            ready!(full.poll_room(cx, self.hub.options.queue_limit.0));
+            self.waits_for = None;
+        }
+        Poll::Ready(())
+    }
+
     /// Writes replies that have piled up, and cuts the connection off if the client does not read them.
     fn flush_early(&mut self, cx: &mut Context<'_>) {
         let flushed = self.conn.poll_flush(cx, &self.hub);
-        if flushed.is_pending() && self.conn.exceeds(self.hub.options.queue_limit.0) {
+        let waits = self.hub.options.when_full == WhenFull::Backpressure;
+        if flushed.is_pending() && !waits && self.conn.exceeds(self.hub.options.queue_limit.0) {
             fanout::cut_off(&self.hub, &self.conn);
         }
     }
@@ -199,6 +217,7 @@ impl Session {
             Ok(Operation::Publish { channel, payload }) => {
                 let (seq, deliveries) = fanout::publish(&self.hub, &channel, payload);
                 self.budget = self.budget.saturating_sub(deliveries * (1 + payload.len() / PORTION));
+                self.waits_for = fanout::awaited(&self.hub, &channel);
                 if self.hub.defects.as_ref().is_some_and(|defects| defects.withholds_ack()) {
                     return Ok(());
                 }

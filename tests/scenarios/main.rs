@@ -9,4 +9,5 @@ mod planted;
 mod scene;
 mod secured;
 mod seeds;
+mod slow;
 mod slowdown;

@@ -24,7 +24,7 @@ impl Server {
         Self::start(&["--defect", defect])
     }
 
-    fn start(extra: &[&str]) -> Self {
+    pub(crate) fn start(extra: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_stressctl"))
             .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-stdin"])
             .args(extra)

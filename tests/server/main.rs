@@ -304,6 +304,42 @@ fn a_slow_reader_only_misses_events_when_they_are_dropped() {
     });
 }
 
+/// Who publishes waits until there is room again, and its acknowledgements with it: nothing is dropped, and everything
+/// arrives once the reader reads.
+#[test]
+fn publishers_wait_for_a_slow_reader_and_nothing_is_dropped() {
+    let patient =
+        ServeOptions { queue_limit: Size(1_000_000), when_full: WhenFull::Backpressure, ..options() };
+    with_server(&patient, async |addr| {
+        let mut slow = Client::new(addr).await;
+        slow.subscribe("s", "a").await;
+        slow.settle().await;
+        let (mut publisher, mut other) = (Client::new(addr).await, Client::new(addr).await);
+        let payload = "x".repeat(100_000);
+        let mut acknowledged = 0;
+        let waits = loop {
+            assert!(acknowledged < 1_000, "a reader that does not read was never noticed");
+            let publish = publisher.publish("a", &payload);
+            match tokio::time::timeout(Duration::from_millis(500), publish).await {
+                Ok(_) => acknowledged += 1,
+                Err(_) => break stats(addr).await,
+            }
+        };
+        assert_eq!((&waits["dropped"], &waits["disconnected_slow"]), (&0.into(), &0.into()), "{waits}");
+        assert!(waits["queued"].as_u64().unwrap() >= 10, "1 MB of them: {waits}");
+        assert_eq!(waits["published"], acknowledged, "the one that waits has not been read");
+        // Who publishes to somebody else does not wait.
+        other.publish("b", &payload).await;
+        // The one that waited too.
+        for _ in 0..=acknowledged {
+            slow.next().await;
+        }
+        let expected = json!({ "delivered": acknowledged + 1, "dropped": 0, "queued": 0, "connections": 3,
+            "published": acknowledged + 2 });
+        stats_become(addr, expected).await;
+    });
+}
+
 #[test]
 fn nothing_follows_half_a_frame() {
     let tight = ServeOptions { queue_limit: Size(1_000_000), ..options() };

@@ -1,7 +1,7 @@
 //! What a server did about slow readers, named from what happened: pure, and nothing but that.
 //!
-//! Signs are looked for one by one, and more than one may be there: a server that buffers up to a limit and then cuts
-//! the reader off shows two. The gravest for the reader is the policy, and the others are listed: disconnect, then drop,
+//! Signs are looked for one by one, and more than one may be there: a server that drops up to a limit and then cuts the
+//! reader off shows two. The gravest for the reader is the policy, and the others are listed: disconnect, then drop,
 //! then backpressure, then buffer. Whatever a server may do to publishers, a reader that it cuts off has the worst of it.
 
 use crate::report::model::SlowPolicy;
@@ -34,7 +34,9 @@ pub(super) fn name(signs: Signs) -> (SlowPolicy, Vec<SlowPolicy>) {
         // It may have been dropped, or be on its way still: that it was kept is not shown.
         return (SlowPolicy::Unknown, Vec::new());
     }
-    seen.extend(signs.backlog.then_some(SlowPolicy::Buffer));
+    // What was given up counts as unread until the reader has come past it: only where nothing was, all of it was kept.
+    let kept = signs.backlog && !signs.disconnected && !signs.dropped;
+    seen.extend(kept.then_some(SlowPolicy::Buffer));
     if seen.is_empty() {
         return (SlowPolicy::None, Vec::new());
     }
@@ -58,28 +60,28 @@ mod tests {
         ("--hbo", "backpressure buffer"),
         ("-d---", "drop"),
         ("-d--o", "drop"),
-        ("-d-b-", "drop buffer"),
-        ("-d-bo", "drop buffer"),
+        ("-d-b-", "drop"),
+        ("-d-bo", "drop"),
         ("-dh--", "drop backpressure"),
         ("-dh-o", "drop backpressure"),
-        ("-dhb-", "drop backpressure buffer"),
-        ("-dhbo", "drop backpressure buffer"),
+        ("-dhb-", "drop backpressure"),
+        ("-dhbo", "drop backpressure"),
         ("c----", "disconnect"),
         ("c---o", "disconnect"),
-        ("c--b-", "disconnect buffer"),
-        ("c--bo", "disconnect buffer"),
+        ("c--b-", "disconnect"),
+        ("c--bo", "disconnect"),
         ("c-h--", "disconnect backpressure"),
         ("c-h-o", "disconnect backpressure"),
-        ("c-hb-", "disconnect backpressure buffer"),
-        ("c-hbo", "disconnect backpressure buffer"),
+        ("c-hb-", "disconnect backpressure"),
+        ("c-hbo", "disconnect backpressure"),
         ("cd---", "disconnect drop"),
         ("cd--o", "disconnect drop"),
-        ("cd-b-", "disconnect drop buffer"),
-        ("cd-bo", "disconnect drop buffer"),
+        ("cd-b-", "disconnect drop"),
+        ("cd-bo", "disconnect drop"),
         ("cdh--", "disconnect drop backpressure"),
         ("cdh-o", "disconnect drop backpressure"),
-        ("cdhb-", "disconnect drop backpressure buffer"),
-        ("cdhbo", "disconnect drop backpressure buffer"),
+        ("cdhb-", "disconnect drop backpressure"),
+        ("cdhbo", "disconnect drop backpressure"),
     ];
 
     #[test]

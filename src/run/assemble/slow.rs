@@ -35,19 +35,11 @@ pub(super) struct Known<'a> {
 pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
     let readers = &known.fleet.slow;
     let slow = known.slow_cohorts();
-    let others = (0..super::cohorts::count(known.plan)).filter(|cohort| !slow.contains(cohort));
-    let lost_by_others: u64 =
-        others.map(|cohort| known.totals.group(cohort).lost(known.plan.target.contract)).sum();
     let owed = known.counts(&slow);
     let lost = owed.of(Class::LostProven) + owed.of(Class::LostPresumed);
+    let (kept_up, flooded) = known.lost_by_others(&slow);
     let admitted = known.counters.and_then(Counters::dropped).map(|dropped| dropped as u64);
-    report.ledger.lost_unexplained = match admitted {
-        _ if lost == 0 => Some(lost_by_others),
-        // Whether it admits to them is not known.
-        None => None,
-        Some(admitted) if lost as f64 <= admitted as f64 * (1.0 + TOLERANCE) => Some(lost_by_others),
-        Some(admitted) => Some(lost_by_others + lost.saturating_sub(admitted)),
-    };
+    report.ledger.lost_unexplained = unexplained(lost + flooded, admitted).map(|more| kept_up + more);
     if readers.is_empty() {
         return;
     }
@@ -83,7 +75,33 @@ pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
     report.slow_consumers = Some(found);
 }
 
+/// How many of the losses that a policy may explain it does not: those beyond what the server says it dropped. `None`:
+/// it does not say.
+fn unexplained(lost: u64, admitted: Option<u64>) -> Option<u64> {
+    if lost == 0 {
+        return Some(0);
+    }
+    let admitted = admitted?;
+    let within = lost as f64 <= admitted as f64 * (1.0 + TOLERANCE);
+    Some(if within { 0 } else { lost.saturating_sub(admitted) })
+}
+
 impl Known<'_> {
+    /// What those lost who were not slow: in phases in which they could keep up, and in those in which somebody publishes
+    /// as fast as it can, so that of nobody it can be said that it should have.
+    fn lost_by_others(&self, slow: &BTreeSet<usize>) -> (u64, u64) {
+        let others = || (0..super::cohorts::count(self.plan)).filter(|cohort| !slow.contains(cohort));
+        let contract = self.plan.target.contract;
+        let lost = |phase| others().map(|cohort| self.totals.at(cohort, phase).lost(contract)).sum::<u64>();
+        let (mut kept_up, mut flooded) = (0, 0);
+        for phase in 0..self.plan.phases.len() {
+            let groups = self.plan.publishers.iter().filter(|group| group.phases.contains(&phase));
+            let floods = !slow.is_empty() && groups.clone().any(|group| group.pace == Pace::Unlimited);
+            *(if floods { &mut flooded } else { &mut kept_up }) += lost(phase);
+        }
+        (kept_up, flooded)
+    }
+
     fn is_slow(&self, fault: usize) -> bool {
         matches!(self.plan.faults[fault].kind, FaultKind::SlowConsumer(_))
     }
@@ -187,9 +205,9 @@ fn evidence(found: &SlowConsumers) -> Vec<String> {
     let mut said = Vec::new();
     let bytes = |bytes: u64| human::bytes(bytes as f64);
     let peaks = format!("{} to {}", bytes(found.backlog_bytes), bytes(found.backlog_max_bytes));
-    let beyond = if found.backlog_bytes > FELT { "more than" } else { "and not all beyond the" };
+    let beyond = if found.backlog_bytes > FELT { "more" } else { "not more, for all of them," };
     said.push(format!(
-        "readers were behind by {peaks} at most, {beyond} {} that the kernels may hold",
+        "readers were behind by {peaks}: {beyond} than the {} that kernels may hold",
         bytes(FELT)
     ));
     if found.disconnected > 0 {
@@ -233,4 +251,58 @@ fn evidence(found: &SlowConsumers) -> Vec<String> {
         said.push("what became of some deliveries to slow readers is open".to_owned());
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_does_not_admit_to_is_unexplained() {
+        // Lost, what it says it dropped, and what of the losses that leaves.
+        let table = [
+            (0, None, Some(0)),
+            (0, Some(0), Some(0)),
+            (0, Some(50), Some(0)),
+            (1, None, None),
+            (1_000, Some(1_000), Some(0)),
+            // Probes and barriers that it dropped are none of ours.
+            (1_000, Some(1_020), Some(0)),
+            (1_000, Some(991), Some(0)),
+            (1_000, Some(980), Some(20)),
+            (1_000, Some(0), Some(1_000)),
+        ];
+        for (lost, admitted, expected) in table {
+            assert_eq!(unexplained(lost, admitted), expected, "{lost} {admitted:?}");
+        }
+    }
+
+    fn found(rate: f64, before_us: Option<u64>, during_us: u64) -> SlowConsumers {
+        SlowConsumers {
+            published_rate: Some(rate),
+            planned_rate: Some(1_000.0),
+            publish_ack_before_us: before_us,
+            publish_ack_during_us: Some(during_us),
+            ..SlowConsumers::default()
+        }
+    }
+
+    #[test]
+    fn publishers_are_held_up_when_they_are_late_or_behind() {
+        let mut report = Report::default();
+        for (found, expected) in [
+            (found(1_000.0, Some(500), 900), false),
+            (found(1_000.0, Some(500), 400_000), true),
+            // A server that was as slow before.
+            (found(1_000.0, Some(300_000), 400_000), false),
+            (found(1_000.0, None, 400_000), true),
+            (found(1_000.0, Some(500), 200_000), false),
+            (found(850.0, Some(500), 900), true),
+            (found(950.0, Some(500), 900), false),
+        ] {
+            assert_eq!(held_up(&report, &found), expected, "{found:?}");
+        }
+        report.generator.health = Health::Limited;
+        assert!(!held_up(&report, &found(500.0, Some(500), 900)), "it may have been our own doing");
+    }
 }

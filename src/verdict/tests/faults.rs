@@ -93,6 +93,28 @@ fn what_is_undecided_about_bystanders_withdraws_a_pass() {
     assert_eq!(lost_by_scope(&report), [three.clone(), three.clone(), None, three]);
 }
 
+/// What was on its way to a slow reader when the server cut it off is explained by that; whatever else is open is not.
+#[test]
+fn a_slow_reader_that_was_cut_off_leaves_no_doubt_about_unexplained_losses() {
+    let unexplained = zero("ledger.lost_unexplained");
+    let open_but = |cut_short| {
+        with(|r| {
+            r.ledger.lost_unexplained = Some(0);
+            r.ledger.indeterminate = 7;
+            r.ledger.indeterminate_by_faults = 2;
+            r.slow_consumers = Some(SlowConsumers { cut_short, ..SlowConsumers::default() });
+        })
+    };
+    assert_eq!(why(&unexplained, &open_but(5)), None);
+    assert_eq!(verdict(&unexplained, &open_but(5)).0, Verdict::Pass);
+    let one = "whether 1 owed deliveries were lost cannot be decided, and no cut of ours explains it";
+    assert_eq!(why(&unexplained, &open_but(4)).as_deref(), Some(one));
+    assert!(why(&lost(), &open_but(5)).is_some(), "of losses as such it says nothing");
+    let unknown = with(|r| r.ledger.lost_unexplained = None);
+    let silent = "slow readers lost deliveries, and the target does not say how many it dropped";
+    assert_eq!(why(&unexplained, &unknown).as_deref(), Some(silent));
+}
+
 #[test]
 fn what_no_cut_explains_withdraws_a_pass_of_victims_too() {
     let two = |explained: &str| {
