@@ -3,31 +3,30 @@
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::CommandFactory;
 
-use crate::care::redact_url;
-use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, RunArgs, SelftestArgs};
+use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, SelftestArgs};
 use crate::inject::partition;
-use crate::metrics::process;
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
 use crate::report::style::{self, ColorWish, Style, wrap};
-use crate::report::{human, json, markdown, model::Report, text};
+use crate::report::{documents, human, json, model::Report};
 use crate::run::limits::{self, Partitions};
 use crate::run::machine::{Machine, raise_open_files};
 use crate::run::needs::Needs;
-use crate::run::session::{self, RunError, Settings};
+use crate::run::session::RunError;
 use crate::run::stop::{Heard, Signals, Stop};
 use crate::scenarios::catalogue::{Catalogue, Options, Planned};
 use crate::scenarios::plan::Plan;
-use crate::scenarios::problem::{Problem, Problems, harmless_text};
+use crate::scenarios::problem::{Problems, harmless_text};
 use crate::selftest::stage::StageError;
 use crate::selftest::{self, SelftestError, Wish};
 use crate::server::{ServeError, serve};
 use crate::verdict::{Outcome, exit_code};
+
+mod run;
 
 /// A scenario file that is used without being named.
 const DEFAULT_FILE: &str = "scenarios.toml";
@@ -38,7 +37,7 @@ const DEFAULT_FILE: &str = "scenarios.toml";
 /// What could not be done; [`code_of`] knows its exit code.
 pub fn execute(cli: &Cli) -> anyhow::Result<u8> {
     match &cli.command {
-        Command::Run(args) => run(args, cli.color),
+        Command::Run(args) => run::run(args, cli.color),
         Command::List(file) => list(file),
         Command::Show { name, file } => {
             out(&catalogue(file)?.show(name)?)?;
@@ -243,29 +242,18 @@ fn report(dir: &Path) -> anyhow::Result<u8> {
         say(&format!("error: there are no reports in {}", dir.display()));
         return Ok(exit_code(&[Outcome::Usage]));
     }
-    let reports: Vec<Report> = loaded.reports.into_iter().map(|(_, report)| report).collect();
-    let path = markdown::write(dir, &reports)
-        .with_context(|| format!("cannot write {} in {}", markdown::FILE, dir.display()))?;
-    out(&format!("wrote {}", path.display()))?;
+    let mut reports: Vec<Report> = loaded.reports.into_iter().map(|(_, report)| report).collect();
+    for path in write_documents(dir, &mut reports)? {
+        out(&format!("wrote {}", path.display()))?;
+    }
     Ok(if bad { exit_code(&[Outcome::Usage]) } else { 0 })
 }
 
-fn run(args: &RunArgs, color: Color) -> anyhow::Result<u8> {
-    let catalogue = catalogue(&args.what.file)?;
-    let names = if args.all { every_name(&catalogue) } else { args.scenarios.clone() };
-    let planned = planned(&catalogue, &names, &args.what, args.server_pid.is_some())?;
-    warn(&planned.warnings);
-    if let Some(pid) = args.server_pid.filter(|pid| !process::exists(*pid)) {
-        return Err(Problems::from(Problem::nowhere(format!(
-            "--server-pid {pid}: there is no process with this id on this machine"
-        )))
-        .into());
-    }
-    json::prepare(&args.out)?;
-    if let Err(e) = raise_open_files() {
-        say(&format!("warning: cannot raise the limit of open files: {e}"));
-    }
-    event_loop()?.block_on(run_all(args, color, planned.plans))
+/// Renders every document, with the scenarios in the order of the catalogue.
+fn write_documents(dir: &Path, reports: &mut [Report]) -> anyhow::Result<Vec<PathBuf>> {
+    let listed = Catalogue::from_text(None)?.list();
+    let names: Vec<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
+    Ok(documents::write(dir, &names, reports)?)
 }
 
 fn event_loop() -> anyhow::Result<tokio::runtime::Runtime> {
@@ -319,12 +307,6 @@ fn progress(color: Color) -> Progress {
     Progress::new(terminal, colors(color, terminal).color, || columns(io::stderr()))
 }
 
-fn every_name(catalogue: &Catalogue) -> Vec<String> {
-    let listed = catalogue.list();
-    let own = listed.iter().any(|l| !l.built_in);
-    listed.into_iter().filter(|l| !own || !l.built_in).map(|l| l.name).collect()
-}
-
 fn wish(color: Color) -> ColorWish {
     match color {
         Color::Auto => ColorWish::Auto,
@@ -337,176 +319,4 @@ fn colors(color: Color, is_terminal: bool) -> Style {
     let no_color = std::env::var("NO_COLOR").ok();
     let term = std::env::var("TERM").ok();
     Style::decide(wish(color), is_terminal, no_color.as_deref(), term.as_deref())
-}
-
-/// Runs scenarios one after the other; each has its own reference server and its own report.
-async fn run_all(args: &RunArgs, color: Color, plans: Vec<Plan>) -> anyhow::Result<u8> {
-    let stop = Stop::new();
-    let signals = Signals::listen().context("cannot listen for signals")?;
-    let settings = Settings { confirm: args.confirm.clone(), server_pid: args.server_pid, command: None };
-    let mut done = Done {
-        args,
-        style: colors(color, io::stdout().is_terminal()),
-        several: plans.len() > 1,
-        reports: Vec::new(),
-        outcomes: Vec::new(),
-    };
-    let work = async {
-        for plan in plans {
-            if stop.is_stopping() && !done.outcomes.is_empty() {
-                say(&format!("{}: not started, because the run is stopping", plan.name));
-                done.outcomes.push(Outcome::Inconclusive);
-                continue;
-            }
-            done.one(plan, &settings, &stop, color).await;
-        }
-    };
-    let obey = signals.obey(&stop, |heard| match heard {
-        Heard::Stopping => {
-            say("stopping: no more events are published; the report is written within seconds");
-        }
-        Heard::Hurrying => say("leaving at once"),
-    });
-    tokio::select! {
-        biased;
-        () = work => {}
-        () = obey => {}
-    }
-    done.finish()
-}
-
-/// The command line that runs the same plan again.
-fn reproduce(args: &RunArgs, plan: &Plan) -> String {
-    let mut words =
-        vec!["stressctl".to_owned(), "run".to_owned(), "--scenario".to_owned(), plan.name.clone()];
-    let mut add = |flag: &str, value: String| words.extend([flag.to_owned(), value]);
-    if let Some(file) = &args.what.file.path {
-        // Where a file lies is nobody's business but the user's; what it is called says which one.
-        let shown = file.file_name().filter(|_| file.is_absolute()).unwrap_or(file.as_os_str());
-        add("--scenarios", shown.display().to_string());
-    }
-    if let Some(target) = &args.what.target {
-        // The name of a table, or a URL, which may hold secrets.
-        let shown = target.parse().ok().filter(|_| target.contains("://")).map(|url| redact_url(&url));
-        add("--target", shown.unwrap_or_else(|| target.clone()));
-    }
-    if let Some(protocol) = &args.what.protocol {
-        add("--protocol", protocol.clone());
-    }
-    if (plan.scale - 1.0).abs() > f64::EPSILON {
-        add("--scale", plan.scale.to_string());
-    }
-    args.what.set.iter().for_each(|set| add("--set", set.clone()));
-    add("--seed", plan.seed.to_string());
-    if let Some(host) = &args.confirm {
-        add("--confirm", host.clone());
-    }
-    words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
-}
-
-/// A word as a POSIX shell reads it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-struct Done<'a> {
-    args: &'a RunArgs,
-    style: Style,
-    several: bool,
-    reports: Vec<Report>,
-    outcomes: Vec<Outcome>,
-}
-
-impl Done<'_> {
-    async fn one(&mut self, plan: Plan, settings: &Settings, stop: &Stop, color: Color) {
-        let width = columns(io::stderr());
-        let needs = format!("needs {}", Needs::of(&plan, plan.target.url.is_none()).line());
-        let mut lines = head(&plan, width);
-        // The report says why.
-        let ids: Vec<_> = not_applicable(&plan).into_iter().map(|(id, _)| id).collect();
-        if !ids.is_empty() {
-            lines.extend(hanging("  ", &format!("not applicable: {}", ids.join(", ")), width));
-        }
-        for fault in plan.fault_lines() {
-            lines.extend(hanging("  ", &format!("fault {fault}"), width));
-        }
-        lines.extend(hanging("  ", &needs, width));
-        lines.iter().for_each(|line| say(line));
-        let mut progress = progress(color);
-        let settings = Settings { command: Some(reproduce(self.args, &plan)), ..settings.clone() };
-        // Each scenario has its own reasons to stop; only the user stops them all.
-        let own = Stop::new();
-        let result = tokio::select! {
-            biased;
-            result = session::run(Arc::new(plan), &settings, &own, &mut progress) => result,
-            never = own.follow(stop) => match never {},
-        };
-        match result {
-            Ok(report) => self.keep(report),
-            Err(e) => {
-                self.outcomes.push(outcome_of(&e));
-                say(&format!("error: {:#}", anyhow::Error::from(e)));
-            }
-        }
-    }
-
-    /// What cannot be written is said, and does not take the other scenarios with it.
-    fn keep(&mut self, report: Report) {
-        self.outcomes.push(Outcome::from(&report));
-        if let Err(e) = self.write(&report) {
-            say(&format!("error: {e:#}"));
-            self.outcomes.push(Outcome::Usage);
-        }
-        self.reports.push(report);
-    }
-
-    fn write(&self, report: &Report) -> anyhow::Result<()> {
-        let path: PathBuf = json::write(&self.args.out, report)?;
-        match self.args.output {
-            Output::Text => {
-                let mut screen = Vec::new();
-                text::render(report, Some(&path), self.style, columns(io::stdout()), &mut screen)?;
-                if self.several {
-                    screen.push(b'\n');
-                }
-                out(&String::from_utf8_lossy(&screen))
-            }
-            Output::Json => out(&json::line(report)?),
-            Output::Quiet => Ok(()),
-        }
-        .context("cannot write to standard output")
-    }
-
-    fn finish(self) -> anyhow::Result<u8> {
-        if !self.reports.is_empty() {
-            let all = json::load_all(&self.args.out)?;
-            let reports: Vec<Report> = all.reports.into_iter().map(|(_, report)| report).collect();
-            markdown::write(&self.args.out, &reports)
-                .with_context(|| format!("cannot write {}", markdown::FILE))?;
-        }
-        if self.args.output == Output::Text && self.outcomes.len() > 1 {
-            let mut lines = Vec::new();
-            text::summary(&self.reports, self.style, columns(io::stdout()), &mut lines)?;
-            out(&String::from_utf8_lossy(&lines))?;
-        }
-        Ok(exit_code(&self.outcomes))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn words_survive_a_shell() {
-        assert_eq!(quoted("publishers.feed.rate=200/s"), "publishers.feed.rate=200/s");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted("ws://h/q?a=$b"), "'ws://h/q?a=$b'");
-        assert_eq!(quoted(""), "''");
-    }
 }

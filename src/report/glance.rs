@@ -22,6 +22,11 @@ pub(super) fn render(out: &mut String, reports: &[Report]) {
         "Held, failed, undecided and n/a: expectations that held, did not, could not be judged, and do not apply at this \
          size. A situation that had to occur and did not leaves a scenario inconclusive.",
     );
+    line(
+        out,
+        "What failed, by cause: [failure_modes.md](failure_modes.md). What to improve first: \
+         [optimization_targets.md](optimization_targets.md).",
+    );
     machines(out, reports);
 }
 

@@ -4,30 +4,18 @@
 //! no name, reason or close text can break a table or become markup.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use super::human::{self, NOTHING, count, ratio, seconds};
-use super::markup::{code, escape, indented, line, list, named, quoted, table, unbroken};
+use super::markup::{code, escape, indented, line, list, named, table, unbroken};
 use super::model::{Example, Judgement, Report, Slice, Wave};
 use super::style::{mark, word};
-use super::{coming_back, disturbed, file, glance, slow, trends, words};
+use super::{coming_back, disturbed, glance, reproduce, slow, trends, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
 
 /// Deliveries to follow, of each class.
 const EXAMPLES: usize = 5;
-
-/// Writes the document beside the reports, in one step, and returns its path.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn write(dir: &Path, reports: &[Report]) -> io::Result<PathBuf> {
-    let path = dir.join(FILE);
-    file::replace(&path, render(reports).as_bytes())?;
-    Ok(path)
-}
 
 /// The document.
 #[must_use]
@@ -63,7 +51,7 @@ fn section(out: &mut String, report: &Report) {
     growth(out, report);
     examples(out, report);
     shown(out, report);
-    reproduce(out, report);
+    how_to_reproduce(out, report);
 }
 
 fn judgements(out: &mut String, title: &str, all: &[Judgement]) {
@@ -301,7 +289,7 @@ fn examples(out: &mut String, report: &Report) {
         );
         let times = [at(e.due_s), at(e.sent_s), at(e.received_s)];
         let [due, sent, received] = times;
-        [code(&e.class), event, e.subscription.to_string(), due, sent, received, escape(&e.rule)]
+        [code(&e.class), escape(&event), e.subscription.to_string(), due, sent, received, escape(&e.rule)]
     };
     let (shown, more) = disturbed::examples(report, EXAMPLES, |_| true);
     if !shown.is_empty() {
@@ -328,29 +316,13 @@ fn shown(out: &mut String, report: &Report) {
     }
 }
 
-fn reproduce(out: &mut String, report: &Report) {
+fn how_to_reproduce(out: &mut String, report: &Report) {
     let scenario = &report.scenario;
     line(out, "### How to reproduce");
-    let command = scenario.command.as_ref().map_or_else(|| rebuilt(report), |command| human::clean(command));
-    // A fence longer than any run of backticks within.
-    let fence = "`".repeat(3.max(1 + command.split(|c| c != '`').map(str::len).max().unwrap_or(0)));
-    line(out, &format!("{fence}sh\n{command}\n{fence}"));
+    line(out, &reproduce::fenced(report));
     let plan = "The plan is the same if its hash is";
     let set = if scenario.command.is_none() { "; `--set` changes it" } else { "" };
     line(out, &format!("{plan} {}{set}.", code(&scenario.plan_hash)));
-}
-
-/// The command line of a report that does not keep it, as far as it is known.
-fn rebuilt(report: &Report) -> String {
-    let scenario = &report.scenario;
-    let mut command = format!("stressctl run --scenario {} --seed {}", quoted(&scenario.name), scenario.seed);
-    if (scenario.scale - 1.0).abs() > f64::EPSILON {
-        let _ = write!(command, " --scale {}", scenario.scale);
-    }
-    if !report.target.reference_server && !report.target.url.is_empty() {
-        let _ = write!(command, " --target {}", quoted(&report.target.url));
-    }
-    command
 }
 
 #[cfg(test)]
@@ -393,13 +365,5 @@ mod tests {
             let n = line.replace("\\|", "").matches('|').count();
             assert_eq!(*cells.get_or_insert(n), n, "{line}");
         }
-    }
-
-    #[test]
-    fn it_is_written_beside_the_reports() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path(), &[sample()]).unwrap();
-        assert_eq!(path, dir.path().join("stress_results.md"));
-        assert_eq!(std::fs::read_to_string(path).unwrap(), render(&[sample()]));
     }
 }

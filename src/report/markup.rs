@@ -88,7 +88,8 @@ pub(super) fn escape(foreign: &str) -> String {
             _ => out.push(c),
         }
     }
-    out
+    // GitHub makes links of these by itself.
+    out.replace("http:", "http&#58;").replace("https:", "https&#58;").replace("www.", "www&#46;")
 }
 
 /// A code span, in a table cell too.
@@ -120,6 +121,7 @@ mod tests {
             escape("a|b `c` <d>\n*e* [f](g) $h$ @i"),
             "a&#124;b &#96;c&#96; &lt;d&gt;\u{fffd}\\*e\\* \\[f\\](g) &#36;h&#36; &#64;i"
         );
+        assert_eq!(escape("see https://a and www.b"), "see https&#58;//a and www&#46;b");
         assert_eq!(code("a|`b`"), "`a\\|'b'`");
         assert_eq!(
             ["10k-concurrent", "a b", "it's", ""].map(quoted),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::human;
 use super::model::{Judgement, Report, Verdict};
-use super::style::{Style, chars, mark, pad, shorten, word, wrap};
+use super::style::{Style, chars, mark, pad, word, wrap};
 use super::{coming_back, disturbed, slow, trends, words};
 
 /// Column at which values start.
@@ -56,25 +56,6 @@ pub fn render(
     screen.examples(report)?;
     if let Some(path) = path {
         screen.labelled("Report", &path.display().to_string())?;
-    }
-    Ok(())
-}
-
-/// Writes one line per report, for the end of a run of several.
-///
-/// # Errors
-/// When the writer fails.
-pub fn summary(reports: &[Report], style: Style, width: usize, w: &mut impl Write) -> io::Result<()> {
-    let names = reports.iter().map(|r| chars(&human::clean(&r.scenario.name))).max().unwrap_or(0);
-    for report in reports {
-        let held = |verdict| report.expectations.iter().filter(|j| j.verdict == verdict).count();
-        let judged = report.expectations.len() - held(Verdict::NotApplicable);
-        let name = pad(&human::clean(&report.scenario.name), names);
-        let verdict = style.verdict(report.verdict, &pad(&badge(report.verdict), 12));
-        let first = report.why.first().map(|why| format!(" · {}", words::reason(why))).unwrap_or_default();
-        let time = human::seconds(report.run.duration_s);
-        let line = format!("{name}  {:>2} of {judged:>2} held  {time:>9}{first}", held(Verdict::Pass));
-        writeln!(w, "{verdict}  {}", shorten(&line, width - 14))?;
     }
     Ok(())
 }
@@ -408,9 +389,6 @@ mod tests {
                     assert!(chars(line) <= width, "{} columns of {width}: {line}", chars(line));
                     assert_eq!(line, line.trim_end(), "nothing hangs off the end");
                 }
-                let mut out = Vec::new();
-                summary(&[report], Style::default(), width, &mut out).unwrap();
-                assert!(chars(String::from_utf8(out).unwrap().trim_end()) <= width);
             }
         }
     }
@@ -460,12 +438,5 @@ mod tests {
         }
         plain.push_str(rest);
         assert_eq!(plain, rendered(&sample(), Style::default(), 100));
-    }
-
-    #[test]
-    fn several_reports_are_summed_up() {
-        let mut out = Vec::new();
-        summary(&[sample(), inconclusive()], Style::default(), 100, &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap());
     }
 }

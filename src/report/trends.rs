@@ -3,18 +3,31 @@
 use super::human;
 use super::model::{Report, TrendWord};
 
+/// What the trend of this process is called.
+pub(super) const OUR_MEMORY: &str = "our own memory";
+
 /// A sentence per trend; none where nothing was judged.
 pub(super) fn sentences(report: &Report) -> Vec<String> {
+    named(report).into_iter().map(|(_, _, sentence)| sentence).collect()
+}
+
+/// Names and sentences of those that grew.
+pub(super) fn growing(report: &Report) -> Vec<(&'static str, String)> {
+    let grew = named(report).into_iter().filter(|(_, word, _)| *word == TrendWord::Grows);
+    grew.map(|(name, _, sentence)| (name, sentence)).collect()
+}
+
+fn named(report: &Report) -> Vec<(&'static str, TrendWord, String)> {
     let Some(trends) = &report.trend else { return Vec::new() };
-    let memory = [("server memory", &trends.server_memory), ("our own memory", &trends.client_memory)];
+    let memory = [("server memory", &trends.server_memory), (OUR_MEMORY, &trends.client_memory)];
     let sizes = memory.into_iter().filter_map(|(name, trend)| {
         let t = trend.as_ref()?;
         let figures = (t.growth_bytes, t.interval_bytes, t.floor_bytes);
-        Some(sentence(name, figures, human::bytes, (t.word, &t.why)))
+        Some((name, t.word, sentence(name, figures, human::bytes, (t.word, &t.why))))
     });
     let share = trends.deliver_p99.iter().map(|t| {
-        let figures = (t.growth, t.interval, t.floor_ratio);
-        sentence("deliver p99", figures, human::ratio, (t.word, &t.why))
+        let (name, figures) = ("deliver p99", (t.growth, t.interval, t.floor_ratio));
+        (name, t.word, sentence(name, figures, human::ratio, (t.word, &t.why)))
     });
     sizes.chain(share).collect()
 }

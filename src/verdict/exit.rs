@@ -32,19 +32,29 @@ impl From<Verdict> for Outcome {
     }
 }
 
+/// Every outcome with its exit code, the gravest first.
+const GRAVEST_FIRST: [(Outcome, u8); 6] = [
+    (Outcome::Internal, 70),
+    (Outcome::Usage, 2),
+    (Outcome::Unreachable, 4),
+    (Outcome::Failed, 1),
+    (Outcome::Inconclusive, 3),
+    (Outcome::Passed, 0),
+];
+
 /// The exit code of a process with these outcomes: the gravest wins, in the order 70, 2, 4, 1, 3, 0. Zero means
 /// that something was judged and every expectation of every scenario passed, so nothing but not-applicable is 3.
 #[must_use]
 pub fn exit_code(outcomes: &[Outcome]) -> u8 {
-    const GRAVEST_FIRST: [(Outcome, u8); 6] = [
-        (Outcome::Internal, 70),
-        (Outcome::Usage, 2),
-        (Outcome::Unreachable, 4),
-        (Outcome::Failed, 1),
-        (Outcome::Inconclusive, 3),
-        (Outcome::Passed, 0),
-    ];
-    GRAVEST_FIRST.iter().find(|(outcome, _)| outcomes.contains(outcome)).map_or(3, |(_, code)| *code)
+    let gravest = gravest(outcomes);
+    GRAVEST_FIRST.iter().find(|(outcome, _)| *outcome == gravest).map_or(3, |(_, code)| *code)
+}
+
+/// The outcome that decides; nothing at all is as good as nothing that applies.
+#[must_use]
+pub fn gravest(outcomes: &[Outcome]) -> Outcome {
+    let found = GRAVEST_FIRST.iter().find(|(outcome, _)| outcomes.contains(outcome));
+    found.map_or(Outcome::NotApplicable, |(outcome, _)| *outcome)
 }
 
 #[cfg(test)]

@@ -21,6 +21,6 @@ mod wording;
 
 pub use claims::claims;
 pub use conclude::{conclude, judge_all};
-pub use exit::{Outcome, exit_code};
+pub use exit::{Outcome, exit_code, gravest};
 pub use judge::{Evidence, judge};
 pub(crate) use proportion::is_share;

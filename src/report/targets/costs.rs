@@ -1,0 +1,259 @@
+//! What a server pays for its work, where no limit says how much it may: per delivery, per connection, in time.
+
+use super::{Ground, Target, generator_doubt};
+use crate::report::human::{NOTHING, bytes, count, micros, ratio, seconds};
+use crate::report::model::{Latency, Report, ServerResources};
+
+/// CPU time below which the kernel's ticks of 10 ms say little.
+const CPU_MIN_S: f64 = 0.1;
+
+/// Deliveries, connections or subscriptions below which a figure for each of them says little.
+const FEW: u64 = 1_000;
+
+/// Our own part of a latency, beyond which it is not the server's.
+const OWN_SHARE: f64 = 0.1;
+
+/// One figure of one report.
+struct Figure {
+    value: f64,
+    measured: String,
+    doubts: Vec<String>,
+}
+
+/// A cost: what it is, how it is shown, where it is in the JSON report, and how it is read from one.
+struct Cost {
+    title: &'static str,
+    unit: &'static str,
+    keys: &'static str,
+    show: fn(f64) -> String,
+    read: fn(&Report) -> Option<Figure>,
+}
+
+/// The dearest first.
+const COSTS: [Cost; 9] = [
+    Cost {
+        title: "CPU time of the server per message delivered",
+        unit: "CPU time per delivery",
+        keys: "resources.server.cpu_s / ledger.receipts",
+        show: seconds,
+        read: cpu_per_delivery,
+    },
+    Cost {
+        title: "Memory of the server per connection",
+        unit: "memory per connection",
+        keys: "resources.server.memory_per_connection_bytes",
+        show: bytes,
+        read: memory_per_connection,
+    },
+    Cost {
+        title: "Memory of the server per subscription",
+        unit: "memory per subscription",
+        keys: "waves.each[-1].server_memory_per_subscription_bytes",
+        show: bytes,
+        read: memory_per_subscription,
+    },
+    Cost {
+        title: "Memory that the server keeps after everything was closed",
+        unit: "memory per connection",
+        keys: "resources.server.memory_end_bytes - resources.server.memory_start_bytes",
+        show: bytes,
+        read: memory_kept,
+    },
+    Cost {
+        title: "Memory that the server takes for slow readers",
+        unit: "memory per slow reader",
+        keys: "slow_consumers.server_memory_rise_bytes / slow_consumers.readers",
+        show: bytes,
+        read: memory_for_slow_readers,
+    },
+    Cost {
+        title: "Delivery latency, 99th percentile",
+        unit: "latency",
+        keys: "latency.deliver.p99_us",
+        show: seconds,
+        read: deliver,
+    },
+    Cost {
+        title: "Delivery latency beside faults of ours, 99th percentile",
+        unit: "latency of bystanders",
+        keys: "groups.bystanders.latency.deliver.p99_us",
+        show: seconds,
+        read: deliver_to_bystanders,
+    },
+    Cost {
+        title: "Time to connect, 99th percentile",
+        unit: "latency",
+        keys: "latency.connect.p99_us",
+        show: seconds,
+        read: connect,
+    },
+    Cost {
+        title: "Time until all clients were back",
+        unit: "time to recover",
+        keys: "reconnects.restored_100_s",
+        show: seconds,
+        read: recover,
+    },
+];
+
+/// One target for each cost that any report shows; the scenario in which it is highest stands for it.
+pub(super) fn targets(reports: &[Report]) -> Vec<Target> {
+    COSTS.iter().enumerate().filter_map(|(i, cost)| target(i, cost, reports)).collect()
+}
+
+fn target(place: usize, cost: &Cost, reports: &[Report]) -> Option<Target> {
+    let read = |(i, report)| Some((i, (cost.read)(report)?));
+    let mut figures: Vec<(usize, Figure)> = reports.iter().enumerate().filter_map(read).collect();
+    figures.sort_by(|(_, a), (_, b)| {
+        a.doubts.is_empty().cmp(&b.doubts.is_empty()).reverse().then(b.value.total_cmp(&a.value))
+    });
+    let also = figures.iter().skip(1).map(|(i, figure)| {
+        let doubt = if figure.doubts.is_empty() { "" } else { ", not to be relied upon" };
+        format!("{}: {}{doubt}", reports[*i].scenario.name, (cost.show)(figure.value))
+    });
+    let also = also.collect();
+    let (report, worst) = figures.into_iter().next()?;
+    let shown = (cost.show)(worst.value);
+    Some(Target {
+        ground: Ground::Cost,
+        weight: -(place as f64),
+        count: worst.value,
+        title: cost.title.to_owned(),
+        scenario: reports[report].scenario.name.clone(),
+        measured: worst.measured,
+        cost: format!("{}: {shown}", cost.unit),
+        also,
+        fixed_when: format!(
+            "{} of the JSON report is below {shown}, and nothing that passed fails",
+            cost.keys
+        ),
+        report,
+        doubts: worst.doubts,
+    })
+}
+
+fn server(report: &Report) -> Option<&ServerResources> {
+    report.resources.server.as_ref()
+}
+
+fn few(n: u64, of: &str) -> Option<String> {
+    (n < FEW).then(|| format!("there were only {} {of}", count(n)))
+}
+
+fn cpu_per_delivery(report: &Report) -> Option<Figure> {
+    let cpu_s = server(report)?.cpu_s;
+    let n = report.ledger.receipts;
+    let tick = (cpu_s < CPU_MIN_S).then(|| "CPU time is counted in steps of 10 ms".to_owned());
+    (n > 0 && cpu_s > 0.0).then(|| Figure {
+        value: cpu_s / n as f64,
+        measured: format!(
+            "{} of CPU time for {} messages delivered, everything else that the server did included",
+            seconds(cpu_s),
+            count(n)
+        ),
+        doubts: tick.into_iter().chain(few(n, "deliveries")).collect(),
+    })
+}
+
+fn memory_per_connection(report: &Report) -> Option<Figure> {
+    let server = server(report)?;
+    let value = server.memory_per_connection_bytes?;
+    let n = report.connections.peak_open.unwrap_or(0);
+    Some(Figure {
+        value,
+        measured: format!(
+            "from {} to {} with {} connections",
+            bytes(server.memory_start_bytes as f64),
+            bytes(server.memory_peak_bytes as f64),
+            count(n)
+        ),
+        doubts: few(n, "connections").into_iter().collect(),
+    })
+}
+
+fn memory_per_subscription(report: &Report) -> Option<Figure> {
+    let wave = report.waves.as_ref()?.each.last()?;
+    let value = wave.server_memory_per_subscription_bytes?;
+    Some(Figure {
+        value,
+        measured: format!("growth in the last wave, of {} subscriptions", count(wave.requested)),
+        doubts: few(wave.requested, "subscriptions in it").into_iter().collect(),
+    })
+}
+
+fn memory_kept(report: &Report) -> Option<Figure> {
+    let server = server(report)?;
+    let kept = server.memory_end_bytes.saturating_sub(server.memory_start_bytes);
+    let n = report.connections.peak_open.filter(|n| *n > 0)?;
+    (kept > 0).then(|| Figure {
+        value: kept as f64 / n as f64,
+        measured: format!(
+            "{} more at the end than before the first of {} connections",
+            bytes(kept as f64),
+            count(n)
+        ),
+        doubts: few(n, "connections").into_iter().collect(),
+    })
+}
+
+fn memory_for_slow_readers(report: &Report) -> Option<Figure> {
+    let slow = report.slow_consumers.as_ref().filter(|slow| slow.readers > 0)?;
+    let rise = slow.server_memory_rise_bytes.filter(|rise| *rise > 0)?;
+    Some(Figure {
+        value: rise as f64 / slow.readers as f64,
+        measured: format!("{} while {} readers were slow", bytes(rise as f64), count(slow.readers)),
+        doubts: Vec::new(),
+    })
+}
+
+/// Where faults were injected, the times of those they were aimed at are ours.
+fn deliver(report: &Report) -> Option<Figure> {
+    let latency = report.latency.deliver.as_ref().filter(|_| report.faults.is_empty())?;
+    Some(timed(report, latency, report.generator.drain_p99_us, "deliveries"))
+}
+
+fn deliver_to_bystanders(report: &Report) -> Option<Figure> {
+    let bystanders = report.groups.get("bystanders").filter(|_| !report.faults.is_empty())?;
+    let latency = bystanders.latency.deliver.as_ref()?;
+    Some(timed(report, latency, report.generator.drain_p99_us, "deliveries to bystanders"))
+}
+
+fn connect(report: &Report) -> Option<Figure> {
+    let own = report.generator.setup_lag_p99_us;
+    report.latency.connect.as_ref().map(|latency| timed(report, latency, own, "connects"))
+}
+
+fn timed(report: &Report, latency: &Latency, own_us: Option<u64>, what: &str) -> Figure {
+    let own = own_us.filter(|own| *own as f64 > OWN_SHARE * latency.p99_us as f64).map(|own| {
+        format!("our own processing, p99 {}, is more than {} of it", micros(own), ratio(OWN_SHARE))
+    });
+    Figure {
+        value: latency.p99_us as f64 / 1e6,
+        measured: format!(
+            "p50 {}, p99 {}, most {}, of {} {what}",
+            micros(latency.p50_us),
+            micros(latency.p99_us),
+            micros(latency.max_us),
+            count(latency.count)
+        ),
+        doubts: generator_doubt(report).into_iter().chain(own).collect(),
+    }
+}
+
+fn recover(report: &Report) -> Option<Figure> {
+    let back = &report.reconnects;
+    let value = back.restored_100_s?;
+    let half = back.restored_50_s.map_or_else(|| NOTHING.to_owned(), seconds);
+    let turned = (back.aborted_by_plan > 0).then(|| {
+        format!("faults of ours turned {} tries away, so most of it is ours", count(back.aborted_by_plan))
+    });
+    Some(Figure {
+        value,
+        measured: format!(
+            "half of {} back after {half}, all after {}, with every subscription proved",
+            count(back.ended),
+            seconds(value)
+        ),
+        doubts: generator_doubt(report).into_iter().chain(turned).collect(),
+    })
+}
