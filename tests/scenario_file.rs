@@ -80,7 +80,8 @@ fn the_built_in_catalogue_is_right() {
             "cascading-failures",
             "queue-saturation",
             "soak-24h",
-            "thundering-herd"
+            "thundering-herd",
+            "churn-failures-memory"
         ]
     );
 }

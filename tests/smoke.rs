@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::binary::Stressctl;
 use serde_json::Value;
 
-const CATALOGUE: [&str; 9] = [
+const CATALOGUE: [&str; 10] = [
     "10k-concurrent",
     "50k-cascade",
     "latency-1000ms",
@@ -18,6 +18,7 @@ const CATALOGUE: [&str; 9] = [
     "queue-saturation",
     "soak-24h",
     "thundering-herd",
+    "churn-failures-memory",
 ];
 
 #[test]
