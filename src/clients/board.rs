@@ -44,6 +44,10 @@ pub struct Board {
     pub phase_starts: Box<[AtomicU64]>,
     /// Events handed to a socket.
     pub events_sent: AtomicU64,
+    /// Everything that was handed to a socket to be published: events, probes, barriers, last words of victims.
+    pub handed: AtomicU64,
+    /// Of those, what was acknowledged.
+    pub answered: AtomicU64,
     /// Obligations those events created.
     pub obligations: AtomicU64,
     /// What became of deliveries, for schedules that slow down when they are behind.
@@ -78,6 +82,8 @@ impl Board {
             census_acked: AtomicU32::new(0),
             phase_starts: (0..phases).map(|_| AtomicU64::new(u64::MAX)).collect(),
             events_sent: AtomicU64::new(0),
+            handed: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             obligations: AtomicU64::new(0),
             arrivals: Arrivals::default(),
             unacked: AtomicU64::new(0),

@@ -394,6 +394,7 @@ impl Desk {
 
     /// Books an event that is handed to the socket.
     pub(super) fn sent(&self, what: What, now_ns: u64) {
+        self.board.handed.fetch_add(1, Relaxed);
         let What::Event { group, phase, .. } = what else { return };
         self.board.events_sent.fetch_add(1, Relaxed);
         self.board.unacked.fetch_add(1, Relaxed);
@@ -404,6 +405,7 @@ impl Desk {
 
     /// Books the acknowledgement of what was published.
     pub(super) fn acked(&self, seat: PublisherSeat, what: What, sent_ns: u64, now_ns: u64) {
+        self.board.answered.fetch_add(1, Relaxed);
         let What::Event { group, phase, stream, seq } = what else {
             let link = &mut self.result.borrow_mut().links[seat.group];
             let is_barrier = matches!(what, What::Barrier);

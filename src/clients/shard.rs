@@ -133,6 +133,10 @@ pub struct Counts {
     pub confirmed: u64,
     /// Event messages received.
     pub receipts: u64,
+    /// Messages received, those of probes, censuses, barriers and last words included.
+    pub received: u64,
+    /// Events published to connections that nobody read any more because a fault of ours held them.
+    pub withheld: u64,
     /// Owed events received intact.
     pub satisfied: u64,
     /// Connections that ended and are on their way back: not open, or not all subscriptions proved again.
@@ -158,6 +162,8 @@ impl AddAssign for Counts {
         self.settled += other.settled;
         self.confirmed += other.confirmed;
         self.receipts += other.receipts;
+        self.received += other.received;
+        self.withheld += other.withheld;
         self.satisfied += other.satisfied;
         self.away += other.away;
         self.barriers_noted += other.barriers_noted;
@@ -501,6 +507,8 @@ impl Shard {
             settled: state.settled,
             confirmed: state.cohorts.iter().map(|g| g.confirmed).sum(),
             receipts: state.receipts,
+            received: state.receipts + state.cohorts.iter().map(GroupTally::aside_delivered).sum::<u64>(),
+            withheld: state.cohorts.iter().map(|g| g.withheld).sum(),
             satisfied: state.satisfied,
             away: state.away.len() as u64,
             barriers_noted: state.barriers_noted.into(),

@@ -213,6 +213,7 @@ impl Shard {
     pub(super) fn parting(&self, channel: u32, cohort: u16) -> String {
         self.state.borrow_mut().cohorts[usize::from(cohort)].partings_sent += 1;
         let board = &self.plan.board;
+        board.handed.fetch_add(1, Relaxed);
         let now_ns = board.clock.now_ns();
         let token = Token {
             run: board.run,

@@ -185,6 +185,12 @@ impl GroupTally {
             + self.errors_in_next
     }
 
+    /// Messages received that were no events.
+    #[must_use]
+    pub fn aside_delivered(&self) -> u64 {
+        self.probes_delivered + self.barriers_delivered + self.partings_delivered
+    }
+
     /// The widest spread of a wave, in ns.
     #[must_use]
     pub fn offered_spread_ns(&self) -> Option<u64> {

@@ -422,7 +422,8 @@ pub struct Round {
 pub struct RoundMemory {
     /// One per round.
     pub bytes: Vec<u64>,
-    /// Last / first - 1, a share.
+    /// (Last - first) / first, of at least 40 MiB; with three rounds or more no greater than the smallest step from one
+    /// to the next, over all steps.
     pub growth: Option<f64>,
 }
 

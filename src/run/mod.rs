@@ -1,6 +1,7 @@
 //! What a run needs around it: limits, the permitted address, the reference server's process, one reason to stop.
 
-pub mod assemble;
+pub mod all_along;
+mod assemble;
 mod closing;
 pub mod date;
 mod gauges;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::all_along::AllAlong;
 use super::closing::{Ending, Steady};
 use super::stop::StopReason;
 use super::watch::{Waited, Watch};
@@ -19,7 +20,7 @@ use crate::clock::{self, Instant};
 use crate::inject::{Act, Schedule};
 use crate::metrics::Turn;
 use crate::metrics::peaks::Peaks;
-use crate::metrics::server_stats::{Counters, Gauges, Moment, Scraper, ServerCounts};
+use crate::metrics::server_stats::{Counters, During, Gauges, Moment, Scraper, ServerCounts};
 use crate::report::model::Wave;
 use crate::scenarios::plan::{Churn, Fault, FaultKind, Part, Plan, Stagger, SubscriberGroup};
 
@@ -48,6 +49,8 @@ pub struct Round {
     pub peak_active: u64,
     /// The server's gauges beside ours.
     pub gauges: Vec<Gauges>,
+    /// The server's figures beside ours while the phases ran.
+    pub during: During,
     /// The server's counters beside ours.
     pub counters: Option<Counters>,
     /// Whether the barrier of every stream arrived wherever it was waited for; `None`: nothing was owed.
@@ -97,6 +100,7 @@ pub struct Conductor<'a, 'w> {
     waves: Vec<Wave>,
     peak_active: u64,
     pub(super) gauges: Vec<Gauges>,
+    all_along: AllAlong,
     /// For one more connection at the end.
     endpoint: Endpoint,
     /// Phases at whose end the gauges are read.
@@ -115,7 +119,8 @@ impl<'a, 'w> Conductor<'a, 'w> {
         watch: &'a mut Watch<'w>,
         run: u32,
     ) -> Result<Self, FleetError> {
-        let fleet = Fleet::start(plan, paths, watch.clock, run)?;
+        let clock = watch.clock;
+        let fleet = Fleet::start(plan, paths, clock, run)?;
         watch.new_round();
         Ok(Self {
             plan,
@@ -130,6 +135,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             waves: Vec::new(),
             peak_active: 0,
             gauges: Vec::new(),
+            all_along: AllAlong::new(plan, clock),
             gauges_asked: plan.gauges_asked(),
         })
     }
@@ -155,7 +161,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         let server_memory_end = self.cool_down().await;
         let endpoint = self.endpoint.clone();
         let alive = self.is_alive(&endpoint).await;
-        let Self { fleet, phases, events, waves, peak_active, gauges, watch, .. } = self;
+        let Self { fleet, phases, events, waves, peak_active, gauges, all_along, watch, .. } = self;
         let fleet = fleet.finish().inspect_err(|e| {
             watch.stop.stop(StopReason::Internal(e.to_string()));
         })?;
@@ -168,6 +174,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             setup,
             peak_active,
             gauges,
+            during: all_along.end(),
             counters,
             barriers_complete,
             quiet_passed,
@@ -320,6 +327,10 @@ impl<'a, 'w> Conductor<'a, 'w> {
     async fn phases(&mut self) {
         let plan = Arc::clone(self.plan);
         let schedule = plan.schedule();
+        if self.scraper.is_some() {
+            let at_rest = self.gauges.last().and_then(|gauges| gauges.server);
+            self.all_along.begin(&self.fleet, at_rest).await;
+        }
         for (index, phase) in plan.phases.iter().enumerate() {
             let before = self.begin_phase();
             let start_ns = self.watch.clock.now_ns();
@@ -342,7 +353,14 @@ impl<'a, 'w> Conductor<'a, 'w> {
                 let said = long_enough && all_said(c, index, &plan) && c.shards.cycles_over >= cycles;
                 said || gone.holds_for(are_gone(c, &board), GONE_FOR)
             };
-            let waited = self.watch.until(&self.fleet, limit, over).await;
+            let until = self.watch.until(&self.fleet, limit, over);
+            let waited = match self.scraper {
+                None => until.await,
+                Some(scraper) => tokio::select! {
+                    waited = until => waited,
+                    never = self.all_along.watch(scraper, &self.fleet, index) => match never {},
+                },
+            };
             let lost = self.is_target_lost().await;
             self.phases.push((start_ns, self.watch.clock.now_ns()));
             self.end_phase(&before);
@@ -464,8 +482,7 @@ fn counters(fleet: &FleetResult, before: ServerCounts, after: Option<ServerCount
     let unanswered: u64 = fleet.publisher.groups.iter().flatten().map(|t| t.unknown).sum();
     let unknown = unanswered + fleet.groups.iter().map(|g| g.partings_sent).sum::<u64>();
     let aside: u64 = fleet.publisher.links.iter().map(|l| l.probes_acked + l.barriers_acked).sum();
-    let aside_of = |g: &GroupTally| g.probes_delivered + g.barriers_delivered + g.partings_delivered;
-    let received: u64 = fleet.groups.iter().map(aside_of).sum();
+    let received: u64 = fleet.groups.iter().map(GroupTally::aside_delivered).sum();
     let (published, delivered) = (events + aside, received + fleet.receipts);
     let withheld = fleet.groups.iter().map(|g| g.withheld).sum();
     Counters { before: Some(before), after, published, unknown, delivered, withheld }

@@ -287,6 +287,7 @@ impl Session<'_> {
     ) {
         let names: Vec<&str> = self.plan.phases.iter().map(|phase| phase.name.as_str()).collect();
         let (gauges, mut counters) = (round.gauges.clone(), round.counters);
+        let during = round.during.clone();
         let peak_open = u64::from(round.fleet.board.open.peak());
         report.timeline.clone_from(watch.timeline.points());
         report.resources = model::Resources {
@@ -304,6 +305,9 @@ impl Session<'_> {
         }
         report.server_stats =
             scraper.map(|s| compare(s.source(), |count| s.names(count), &names, &gauges, counters.as_ref()));
+        if let (Some(stats), Some((worst, during))) = (&mut report.server_stats, during.report()) {
+            (stats.worst_during, stats.during) = (worst, Some(during));
+        }
         for (index, phase) in report.phases.iter_mut().enumerate() {
             phase.server_stats = scraper.and_then(|s| at_end_of(index, |count| s.names(count), &gauges));
         }

@@ -44,6 +44,7 @@ impl Server {
         self.address
     }
 
+    #[allow(dead_code, reason = "only some tests watch its process")]
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }

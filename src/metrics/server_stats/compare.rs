@@ -107,6 +107,7 @@ pub fn compare(
         published: worst(&found, |found| found.count == ServerCount::Published),
         delivered: worst(&found, |found| found.count == ServerCount::Delivered),
         checks: found.iter().map(|found| found.check(phases)).collect(),
+        ..ServerStats::default()
     }
 }
 
@@ -172,14 +173,7 @@ impl Found {
             Some(ratio) if ratio <= tolerance => Verdict::Pass,
             Some(_) => Verdict::Fail,
         };
-        let name = match self.count {
-            ServerCount::Connections => "connections",
-            ServerCount::Subscriptions => "subscriptions",
-            ServerCount::Published => "published",
-            ServerCount::Delivered => "delivered",
-            ServerCount::Dropped => "dropped",
-            ServerCount::Memory => "memory",
-        };
+        let name = self.count.name();
         let name = self.moment.map_or(name.to_owned(), |moment| format!("{name} {}", moment.text(phases)));
         let (server, client, error_ratio) = (self.server, self.client, self.error_ratio());
         StatCheck { name, server, client, error_ratio, verdict }

@@ -33,6 +33,19 @@ impl ServerCount {
         Self::Memory,
     ];
 
+    /// Its name in a target's table and in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Subscriptions => "subscriptions",
+            Self::Published => "published",
+            Self::Delivered => "delivered",
+            Self::Dropped => "dropped",
+            Self::Memory => "memory",
+        }
+    }
+
     fn written(self, statistics: &Statistics) -> Option<&str> {
         match self {
             Self::Connections => statistics.connections.as_deref(),

@@ -71,6 +71,40 @@ pub struct ServerStats {
     pub published: StatError,
     /// Deliveries.
     pub delivered: StatError,
+    /// The worst while the phases ran.
+    #[serde(default)]
+    pub worst_during: StatError,
+    /// What that is the worst of; `null`: the server was not asked while they ran.
+    #[serde(default)]
+    pub during: Option<StatsDuring>,
+}
+
+/// The server's figures beside ours while the phases ran.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StatsDuring {
+    /// How often it was asked.
+    pub samples: u64,
+    /// How often there was no answer.
+    pub failed: u64,
+    /// The worst moment of each count.
+    pub checks: Vec<DuringCheck>,
+}
+
+/// The worst moment of a count: an answer tells how it was at some moment between the request and its arrival.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DuringCheck {
+    /// `connections`, `subscriptions`, or `published` and `delivered` since the phases began.
+    pub name: String,
+    /// When the answer had come.
+    pub at_s: f64,
+    /// The server's figure.
+    pub server: f64,
+    /// The least that was true at any moment meanwhile.
+    pub low: f64,
+    /// The most; `null`: not known, because a fault held connections that the server goes on delivering to.
+    pub high: Option<f64>,
+    /// How far the server's figure is outside of both / the nearer of both.
+    pub error_ratio: f64,
 }
 
 /// One comparison.

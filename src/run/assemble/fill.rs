@@ -26,7 +26,7 @@ use crate::scenarios::plan::Plan;
 ///
 /// # Errors
 /// If a sum of the ledger does not close, which is a bug in stressctl; the report is filled all the same.
-pub fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
+pub(crate) fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(), SumError> {
     let Round {
         mut fleet,
         phases,

@@ -18,5 +18,5 @@ mod slowed;
 mod tests;
 mod trends;
 
-pub use fill::fill;
+pub(crate) use fill::fill;
 pub(crate) use trends::trends;

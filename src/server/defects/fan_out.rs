@@ -34,8 +34,15 @@ impl Lane {
             let deliveries = match *spot.kind() {
                 Kind::AckAndForget if !forgotten => owed as u64,
                 Kind::NoAck | Kind::LeakPerEvent { .. } | Kind::SlowPublish { .. } => 0,
-                // Wrong from the first event on: whoever compares two readings must see a difference.
-                Kind::Miscount { .. } if spot.planted.truth.borrow().planted() == 0 => 0,
+                // Wrong from an event on, not before: whoever compares two readings must see a difference.
+                Kind::Miscount { from, .. } => {
+                    let events = spot.planted.events.get() + 1;
+                    spot.planted.events.set(events);
+                    if events != from {
+                        continue;
+                    }
+                    0
+                }
                 _ => continue,
             };
             if !spot.hits(&self.label) {

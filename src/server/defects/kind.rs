@@ -67,8 +67,8 @@ pub(super) enum Kind {
     StaleCount { lasting: Option<Duration> },
     /// A subscription that ended is counted on, and keeps this much memory.
     KeepSubscriptions { bytes: usize },
-    /// A counter of `/stats` is off by this much.
-    Miscount { counter: Counter, by: i64 },
+    /// A counter of `/stats` is off by this much, from the event `from` up to `until`.
+    Miscount { counter: Counter, by: i64, from: u64, until: u64 },
     /// Each WebSocket costs memory that is never given back.
     LeakPerConnection { bytes: usize },
     /// Each event does.

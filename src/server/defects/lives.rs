@@ -161,8 +161,9 @@ impl Defects {
     /// Makes the counts wrong, once there was an event to count.
     pub(crate) fn falsify(&self, snapshot: &mut Snapshot) {
         for planted in &self.planted {
-            if let Kind::Miscount { counter, by } = planted.defect.kind
+            if let Kind::Miscount { counter, by, until, .. } = planted.defect.kind
                 && planted.truth.borrow().planted() > 0
+                && planted.events.get() <= until
             {
                 let count = match counter {
                     Counter::Delivered => &mut snapshot.delivered,

@@ -41,7 +41,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("not-restored", OF_SUBSCRIPTIONS, &[]),
     ("stale-count", OF_SUBSCRIPTIONS, &["for"]),
     ("keep-subscriptions", OF_SUBSCRIPTIONS, &["bytes"]),
-    ("miscount", &["channels", "skip", "min-bytes"], &["counter", "by"]),
+    ("miscount", &["channels", "skip", "min-bytes"], &["counter", "by", "from", "until"]),
     ("leak-per-connection", OF_CONNECTIONS, &["bytes"]),
     ("leak-per-event", USUAL, &["bytes"]),
     ("stall", USUAL, &["after"]),
@@ -170,6 +170,8 @@ fn kind(name: &str, given: &Given<'_>) -> Result<Kind, String> {
         "miscount" => Kind::Miscount {
             counter: given.required("counter", given.one_of("counter", COUNTERS)?)?,
             by: given.number_or("by", 1)?,
+            from: given.positive_or("from", 1)?,
+            until: given.positive_or("until", u64::MAX)?,
         },
         "leak-per-connection" => Kind::LeakPerConnection { bytes: bytes(64 << 10)? },
         "leak-per-event" => Kind::LeakPerEvent { bytes: bytes(4 << 10)? },
@@ -324,7 +326,7 @@ mod tests {
         let replay = Kind::ReplayOldRun { payload: "a=b".into() };
         assert_eq!(kind("replay-old-run=payload=a=b,times=2"), replay);
         assert_eq!(kind("keep-subscriptions=bytes=1MiB"), Kind::KeepSubscriptions { bytes: 1 << 20 });
-        let miscount = Kind::Miscount { counter: Counter::Published, by: -3 };
+        let miscount = Kind::Miscount { counter: Counter::Published, by: -3, from: 1, until: u64::MAX };
         assert_eq!(kind("miscount=counter=published,by=-3"), miscount);
         assert_eq!(kind("leak-per-connection=bytes=10"), Kind::LeakPerConnection { bytes: 10 });
         assert_eq!(kind("stall=after=5"), Kind::Stall { after: 5 });

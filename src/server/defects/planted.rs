@@ -43,6 +43,8 @@ pub(super) struct Planted {
     pub(super) accepted: Cell<u64>,
     /// Until when the thread is taken up by what it was given, if it ever was.
     occupied: Cell<Option<Instant>>,
+    /// Events so far that a miscount was to have seen.
+    pub(super) events: Cell<u64>,
 }
 
 /// The connections a defect has met.
@@ -149,6 +151,7 @@ impl Defects {
                 stale: RefCell::default(),
                 accepted: Cell::default(),
                 occupied: Cell::default(),
+                events: Cell::default(),
             })
         };
         (!defects.is_empty()).then(|| {
