@@ -71,7 +71,10 @@ pub fn summary(endings: &[Ending], style: Style, width: usize, w: &mut impl Writ
                 format!("{held:>2} of {apply:>2} held  {:>10}", human::seconds(duration_s))
             },
         );
-        let why = ending.why.as_deref().map(|why| format!(" · {}", words::reason(why))).unwrap_or_default();
+        // An error may have several lines; the rest of it was told when it happened.
+        let first = |why: &str| why.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
+        let why = ending.why.as_deref().map(first);
+        let why = why.map(|why| format!(" · {}", words::reason(&why))).unwrap_or_default();
         let line = format!("{}  {figures}{why}", pad(&human::clean(&ending.name), names));
         let badge = style.verdict(verdict, &pad(&badge, BADGE));
         writeln!(w, "{badge}  {}", shorten(line.trim_end(), width - BADGE - 2))?;
@@ -171,6 +174,7 @@ mod tests {
             for line in shown(&endings(), width).lines() {
                 assert!(chars(line) <= width, "{} columns of {width}: {line}", chars(line));
                 assert_eq!(line, line.trim_end());
+                assert!(!line.contains('\u{fffd}'), "an error of several lines is told by its first: {line}");
             }
         }
     }
