@@ -207,7 +207,7 @@ async fn sent_to(slow: Option<SlowConsumer>) -> (u64, FaultTally) {
     let control = Control::new(&alarm);
     control.slow_down(slow.map(|slow| (slow, Rc::clone(&tally))));
     let receive_buffer = slow.and_then(|slow| slow.receive_buffer);
-    let opening = Opening { control: Some(Rc::clone(&control)), receive_buffer, abort: None };
+    let opening = Opening { control: Some(Rc::clone(&control)), receive_buffer, ..Opening::default() };
     let reads = async {
         let mut stages = stressctl::clients::handshake::Stages::default();
         let mut stream = endpoint.dial(&opening, &mut stages).await.expect("a good server");

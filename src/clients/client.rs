@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::handshake::{Refusal, Socket, Stages};
+use super::handshake::{Opening, Refusal, Socket, Stages};
 use super::live::{Ended, Live};
 use super::opening::Permit;
 use super::returning::{Returning, Way};
@@ -123,7 +123,7 @@ async fn handshake(shard: &Shard, seat: usize) -> Result<(Socket, Stages), Refus
     let _handshaking = Handshaking::of(shard);
     // It may be doomed while it is under way, and that is another attempt.
     let doomed = shard.climate.has_doomed_attempt(seat);
-    let opening = shard.climate.opening(seat);
+    let opening = Opening { turnstile: shard.turnstile.clone(), ..shard.climate.opening(seat) };
     let opened = shard.plan.endpoint.open_as(&opening).await;
     if let Err(refusal) = &opened
         && doomed

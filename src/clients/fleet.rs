@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::board::Board;
+use super::counts::Counts;
 use super::handshake::Endpoint;
 use super::http_link::HttpEndpoint;
 use super::publisher::{self, PublisherPlan, PublisherResult, PublisherSnapshot};
-use super::shard::{self, Counts, Orders, ShardPlan, ShardResult, Snapshot};
+use super::shard::{self, Orders, ShardPlan, ShardResult, Snapshot};
 use super::slow::SlowReader;
 use super::source::PublishOrders;
 use super::tally::GroupTally;

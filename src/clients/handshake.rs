@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::failure::{Failure, Reason, Stage};
 use super::stream::Stream;
+use super::turnstile::Turnstile;
 use super::upgrade::{request_upgrade, upgrade};
 use crate::care::Secret;
 use crate::clock;
@@ -108,6 +109,8 @@ pub struct Opening {
     pub abort: Option<HandshakePoint>,
     /// What is asked for the socket's receive buffer, in bytes; `None`: what the system gives.
     pub receive_buffer: Option<u32>,
+    /// Where large messages may come: how many of them are read at a time.
+    pub turnstile: Option<Rc<Turnstile>>,
 }
 
 impl Endpoint {
@@ -135,14 +138,14 @@ impl Endpoint {
             None => Link::plain(tcp),
             Some(control) => Link::under(tcp, Rc::clone(control)),
         };
-        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(link)) };
+        let Some((connector, name)) = &self.tls else { return Ok(link.into()) };
         let began = clock::now();
         match timeout(self.timeouts.connect, Box::pin(connector.connect(name.clone(), link))).await {
             Err(_) => Err(refuse(Stage::Tls, Reason::Timeout)),
             Ok(Err(e)) => Err(self.refuse_io(Stage::Tls, &e)),
             Ok(Ok(tls)) => {
                 stages.tls = Some(began.elapsed());
-                Ok(Stream::Tls(Box::new(tls)))
+                Ok(tls.into())
             }
         }
     }
@@ -164,10 +167,12 @@ impl Endpoint {
         let stream = self.dial(opening, &mut stages).await?;
         let began = clock::now();
         let ends = opening.abort == Some(HandshakePoint::Upgrade);
-        let mut socket = match timeout(self.timeouts.upgrade, self.upgrade(stream, ends)).await {
-            Err(_) => return Err(refuse(Stage::Upgrade, Reason::Timeout)),
-            Ok(upgraded) => upgraded?,
-        };
+        let mut socket =
+            match timeout(self.timeouts.upgrade, self.upgrade(stream, opening.turnstile.clone(), ends)).await
+            {
+                Err(_) => return Err(refuse(Stage::Upgrade, Reason::Timeout)),
+                Ok(upgraded) => upgraded?,
+            };
         stages.upgrade = began.elapsed();
         let began = clock::now();
         let ends = opening.abort == Some(HandshakePoint::Init);
@@ -179,7 +184,12 @@ impl Endpoint {
         Ok((socket, stages))
     }
 
-    async fn upgrade(&self, mut stream: Stream, ends: bool) -> Result<Socket, Refusal> {
+    async fn upgrade(
+        &self,
+        mut stream: Stream,
+        turnstile: Option<Rc<Turnstile>>,
+        ends: bool,
+    ) -> Result<Socket, Refusal> {
         let failed = |e: &WsError| self.refuse_ws(Stage::Upgrade, e);
         let mut request = (&self.url).into_client_request().map_err(|e| failed(&e))?;
         let headers = request.headers_mut();
@@ -194,7 +204,8 @@ impl Endpoint {
             stream.sent().await.map_err(|e| failed(&e.into()))?;
             return Err(abort(stream.tcp(), Stage::Upgrade));
         }
-        let (socket, headers) = upgrade(stream, request, self.config).await.map_err(|e| failed(&e))?;
+        let (socket, headers) =
+            upgrade(stream, request, self.config, turnstile).await.map_err(|e| failed(&e))?;
         let chosen = headers.get(http::header::SEC_WEBSOCKET_PROTOCOL);
         if chosen.map(HeaderValue::as_bytes) == Some(SUBPROTOCOL.as_bytes()) {
             Ok(socket)

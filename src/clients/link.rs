@@ -15,6 +15,7 @@ use super::errand::Errand;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
 use super::in_flight::InFlight;
+use super::presence::Lost;
 use super::publisher::{Desk, PublisherSeat, Unanswered};
 use super::sabotage::Order;
 use super::source::{Line, Next, Outgoing, Source, What};
@@ -31,6 +32,9 @@ const BUDGET: usize = 32;
 
 /// Pongs that may wait for room in the socket; a server that floods us with pings gets no more answers than that.
 const REPLIES: usize = 64;
+
+/// After so much silence of ours a ping says that we are there: servers close what says nothing for minutes.
+const SILENCE_NS: u64 = 60_000_000_000;
 
 /// How long the server may take to answer our close.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
@@ -84,6 +88,7 @@ async fn life(
         blocked: false,
         // What came due before there was this connection is not late because of us.
         unblocked_ns: desk.board.clock.now_ns(),
+        said_ns: desk.board.clock.now_ns(),
         replies: Vec::new(),
         closing: false,
         said: None,
@@ -114,16 +119,6 @@ async fn life(
     end
 }
 
-/// Why a connection has to be made again.
-pub(super) enum Lost {
-    /// It ended, or could not be made.
-    Refused(Refusal),
-    /// A fault of ours ended it.
-    Cut,
-    /// A fault of ours ended the attempt to make it.
-    Aborted,
-}
-
 /// How a connection ends before closing is ordered.
 enum End {
     Lost(Refusal),
@@ -152,6 +147,8 @@ struct Link<'a> {
     /// When it took everything again: until then what was due is late because of the target, from then on because
     /// of us.
     unblocked_ns: u64,
+    /// When something was said last.
+    said_ns: u64,
     replies: Vec<String>,
     closing: bool,
     said: Option<Refusal>,
@@ -328,6 +325,13 @@ impl Link<'_> {
         }
     }
 
+    fn ping(&mut self, now_ns: u64) {
+        self.said_ns = now_ns;
+        let mut ping = String::new();
+        self.desk.endpoint.dialect.ping("{}", &mut ping);
+        self.replies.push(ping);
+    }
+
     fn reply(&mut self, payload: Option<&str>) {
         if self.replies.len() < REPLIES {
             let mut pong = String::new();
@@ -375,7 +379,12 @@ impl Link<'_> {
             let next = self.source.next(&orders, self.line(), now_ns);
             let at_ns = match next {
                 Next::Send(outgoing) => {
+                    self.said_ns = now_ns;
                     self.send(&outgoing, now_ns)?;
+                    continue;
+                }
+                _ if now_ns >= self.said_ns + SILENCE_NS => {
+                    self.ping(now_ns);
                     continue;
                 }
                 Next::At(at_ns) => Some(at_ns),
@@ -383,9 +392,9 @@ impl Link<'_> {
             };
             let _ = self.flush(cx)?;
             // An answer that never comes wakes nobody: without this, whoever waits for it waits for ever.
-            let wake_ns = at_ns.into_iter().chain(self.next_expiry_ns()).min();
-            let at = wake_ns.map(|ns| self.desk.board.clock.at(ns));
-            if !at.is_some_and(|at| self.timer.poll_until(cx, at).is_ready()) {
+            let ping_ns = self.said_ns + SILENCE_NS;
+            let wake_ns = at_ns.into_iter().chain(self.next_expiry_ns()).fold(ping_ns, u64::min);
+            if self.timer.poll_until(cx, self.desk.board.clock.at(wake_ns)).is_pending() {
                 return self.close_if_ordered(cx);
             }
             self.expire();

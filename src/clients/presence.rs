@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use super::handshake::Refusal;
 use super::source::PublishOrders;
 use crate::clock::{self, Instant};
 
@@ -39,6 +40,16 @@ pub(super) struct Loss {
     pub was_ready: bool,
     /// It is tried again.
     pub again: bool,
+}
+
+/// Why a connection has to be made again.
+pub(super) enum Lost {
+    /// It ended, or could not be made.
+    Refused(Refusal),
+    /// A fault of ours ended it.
+    Cut,
+    /// A fault of ours ended the attempt to make it.
+    Aborted,
 }
 
 impl Presence {

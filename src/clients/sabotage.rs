@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::agenda::{self, Agenda, Planned, Step};
 use super::handshake::{Refusal, Socket};
-use super::link::Lost;
+use super::presence::Lost;
 use super::presence::Presence;
 use super::publisher::{Desk, PublisherSeat};
 use super::source::PublishOrders;

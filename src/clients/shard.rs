@@ -5,7 +5,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::ops::AddAssign;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::aftermath::Aftermath;
 use super::board::Board;
 use super::churn::Churner;
+use super::counts::Counts;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::Endpoint;
 use super::injector::Parked;
@@ -31,6 +31,7 @@ use super::slow::{SlowReader, Watched};
 use super::subs::{State, Sub};
 use super::tally::GroupTally;
 use super::task::pass_on;
+use super::turnstile::Turnstile;
 use super::weather::{Climate, Tally};
 use super::{client, injector};
 use crate::clock::{self, Instant};
@@ -107,72 +108,6 @@ pub struct ShardPlan {
     pub schedule: Arc<Schedule>,
 }
 
-/// Counts that the conductor sees while the run goes on.
-///
-/// Those that it waits for while it sets up, `resolved` to `confirmed`, count each connection and subscription of the
-/// plan once, by its first life, so that clients which come back do not stand in for others that are still to come.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counts {
-    /// First attempts that have ended, well or badly. One that a fault of ours ended counts when its client gets its first
-    /// connection, or has had as long for it as a handshake may take.
-    pub resolved: u64,
-    /// Attempts that failed, and established connections that ended unexpectedly.
-    pub failed: u64,
-    /// Established connections that ended unexpectedly, and attempts to come back that failed.
-    pub turned_away: u64,
-    /// Of those, the established connections that ended unexpectedly.
-    pub dropped: u64,
-    /// Subscriptions that were refused or ended by the server, and results that carried errors.
-    pub ended_operations: u64,
-    /// First connections established so far.
-    pub established: u64,
-    /// Subscriptions that no longer wait for their first probe: confirmed, failed or gone. One whose connection ends
-    /// before that is settled, even if its client comes back.
-    pub settled: u64,
-    /// Subscriptions confirmed at least once.
-    pub confirmed: u64,
-    /// Event messages received.
-    pub receipts: u64,
-    /// Messages received, those of probes, censuses, barriers and last words included.
-    pub received: u64,
-    /// Events published to connections that nobody read any more because a fault of ours held them.
-    pub withheld: u64,
-    /// Owed events received intact.
-    pub satisfied: u64,
-    /// Connections that ended and are on their way back: not open, or not all subscriptions proved again.
-    pub away: u64,
-    /// Shards that have noted who waits for barriers.
-    pub barriers_noted: u64,
-    /// Deliveries still owed on live incarnations; reckoned only once barriers are awaited.
-    pub outstanding: u64,
-    /// Connections that have not answered what was sent after their unsubscribes.
-    pub unanswered: u64,
-    /// Planned cycles of churn that are over, or will never be because their client is gone.
-    pub cycles_over: u64,
-}
-
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.resolved += other.resolved;
-        self.failed += other.failed;
-        self.turned_away += other.turned_away;
-        self.dropped += other.dropped;
-        self.ended_operations += other.ended_operations;
-        self.established += other.established;
-        self.settled += other.settled;
-        self.confirmed += other.confirmed;
-        self.receipts += other.receipts;
-        self.received += other.received;
-        self.withheld += other.withheld;
-        self.satisfied += other.satisfied;
-        self.away += other.away;
-        self.barriers_noted += other.barriers_noted;
-        self.outstanding += other.outstanding;
-        self.unanswered += other.unanswered;
-        self.cycles_over += other.cycles_over;
-    }
-}
-
 /// What a shard passes on with every tick.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -219,6 +154,8 @@ pub(super) struct Shard {
     pub lives: RefCell<Vec<Option<Box<Live>>>>,
     /// One per group.
     pub gates: Vec<Gate>,
+    /// Where large messages may come.
+    pub turnstile: Option<Rc<Turnstile>>,
     /// Cancelled when first attempts are given up.
     pub handshakes: CancellationToken,
     /// Cancelled when nobody comes back any more.
@@ -340,6 +277,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.expire_answers();
         shard.expire_newcomers();
         shard.keep_alive();
+        shard.turnstile.iter().for_each(|turnstile| turnstile.tick());
         shard.follow_up();
         shard.look_at_all_slow();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
@@ -409,6 +347,7 @@ impl Shard {
             orders: Cell::default(),
             lives: RefCell::new(seats.iter().map(|_| None).collect()),
             gates: plan.groups.iter().map(gate).collect(),
+            turnstile: Turnstile::for_messages(plan.endpoint.config.max_message_size),
             handshakes: CancellationToken::new(),
             returns: CancellationToken::new(),
             unsubscribed: Cell::new(None),

@@ -12,29 +12,55 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::frames::Frames;
+use super::turnstile::Turnstile;
 use crate::inject::{Control, Link};
 
 /// One connection's bytes.
 #[derive(Debug)]
-pub enum Stream {
+pub struct Stream {
+    wire: Wire,
+    /// Where messages may be large: what cuts them.
+    frames: Option<Box<Frames>>,
+}
+
+#[derive(Debug)]
+enum Wire {
     /// `ws://`
     Plain(Link<TcpStream>),
     /// `wss://`
     Tls(Box<TlsStream<Link<TcpStream>>>),
 }
 
+impl From<Link<TcpStream>> for Stream {
+    fn from(link: Link<TcpStream>) -> Self {
+        Self { wire: Wire::Plain(link), frames: None }
+    }
+}
+
+impl From<TlsStream<Link<TcpStream>>> for Stream {
+    fn from(tls: TlsStream<Link<TcpStream>>) -> Self {
+        Self { wire: Wire::Tls(Box::new(tls)), frames: None }
+    }
+}
+
 impl Stream {
+    /// From now on WebSocket frames come, of which `before` was read already; the large ones are cut.
+    pub(super) fn cut_frames(&mut self, turnstile: Rc<Turnstile>, before: Vec<u8>) {
+        self.frames = Some(Box::new(Frames::new(turnstile, before)));
+    }
+
     fn link(&self) -> &Link<TcpStream> {
-        match self {
-            Self::Plain(link) => link,
-            Self::Tls(tls) => tls.get_ref().0,
+        match &self.wire {
+            Wire::Plain(link) => link,
+            Wire::Tls(tls) => tls.get_ref().0,
         }
     }
 
     fn link_mut(&mut self) -> &mut Link<TcpStream> {
-        match self {
-            Self::Plain(link) => link,
-            Self::Tls(tls) => tls.get_mut().0,
+        match &mut self.wire {
+            Wire::Plain(link) => link,
+            Wire::Tls(tls) => tls.get_mut().0,
         }
     }
 
@@ -65,7 +91,7 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
@@ -74,25 +100,35 @@ impl AsyncRead for Stream {
     }
 }
 
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { wire, frames } = self.get_mut();
+        match frames {
+            None => Pin::new(wire).poll_read(cx, buf),
+            Some(frames) => frames.poll_read(wire, cx, buf),
+        }
+    }
+}
+
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        match &mut self.get_mut().wire {
+            Wire::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Wire::Tls(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_flush(cx),
-            Self::Tls(s) => Pin::new(s).poll_flush(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(s) => Pin::new(s).poll_flush(cx),
+            Wire::Tls(s) => Pin::new(s).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
+        match &mut self.get_mut().wire {
+            Wire::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Wire::Tls(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
 }

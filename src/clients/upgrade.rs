@@ -3,6 +3,8 @@
 //! The library's own handshake holds two buffers of 4 KiB and 2 KiB of state while it waits for the answer, which
 //! alone would take more than an established connection does. The request and the key are still the library's.
 
+use std::rc::Rc;
+
 use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::stream::Stream;
+use super::turnstile::Turnstile;
 
 /// The longest head of an answer.
 const HEAD_MAX: usize = 16 << 10;
@@ -29,6 +32,7 @@ pub(super) async fn upgrade(
     mut stream: Stream,
     request: Request,
     config: WebSocketConfig,
+    turnstile: Option<Rc<Turnstile>>,
 ) -> Result<(WebSocketStream<Stream>, HeaderMap), Error> {
     let key = request_upgrade(&mut stream, request).await?;
     let mut received = Vec::with_capacity(READ);
@@ -45,8 +49,11 @@ pub(super) async fn upgrade(
             break parsed;
         }
     };
-    let tail = received.split_off(head);
+    let mut tail = received.split_off(head);
     let headers = accepted(answer, &key, &tail)?;
+    if let Some(turnstile) = turnstile {
+        stream.cut_frames(turnstile, std::mem::take(&mut tail));
+    }
     let socket = WebSocketStream::from_partially_read(stream, tail, Role::Client, Some(config)).await;
     Ok((socket, headers))
 }

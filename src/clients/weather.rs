@@ -330,6 +330,7 @@ impl Weather {
             control: self.control.clone(),
             abort: doomed.or(self.abort.map(|(_, point)| point)),
             receive_buffer: self.receive_buffer,
+            turnstile: None,
         }
     }
 
