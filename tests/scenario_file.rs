@@ -79,8 +79,10 @@ fn the_built_in_catalogue_is_right() {
             "random-drops",
             "cascading-failures",
             "queue-saturation",
+            "large-payload",
             "soak-24h",
             "thundering-herd",
+            "latency-payload-fanout",
             "churn-failures-memory"
         ]
     );

@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::binary::Stressctl;
 use serde_json::Value;
 
-const CATALOGUE: [&str; 10] = [
+const CATALOGUE: [&str; 12] = [
     "10k-concurrent",
     "50k-cascade",
     "latency-1000ms",
@@ -16,8 +16,10 @@ const CATALOGUE: [&str; 10] = [
     "random-drops",
     "cascading-failures",
     "queue-saturation",
+    "large-payload",
     "soak-24h",
     "thundering-herd",
+    "latency-payload-fanout",
     "churn-failures-memory",
 ];
 

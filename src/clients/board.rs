@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
+use super::climb::Climb;
 use super::pacing::Arrivals;
 use crate::clock::RunClock;
 use crate::ledger::{Roster, StreamId, Streams};
@@ -54,6 +55,8 @@ pub struct Board {
     pub arrivals: Arrivals,
     /// Events whose acknowledgement is still open.
     pub unacked: AtomicU64,
+    /// The climb of payloads, where the plan has one.
+    pub climb: Option<Climb>,
     /// Whether latencies are being measured: from the start of the first phase until everything has arrived. The
     /// generator's own lateness counts against it only then; while 10,000 handshakes run at once it is always late.
     pub measuring: AtomicBool,
@@ -87,6 +90,7 @@ impl Board {
             obligations: AtomicU64::new(0),
             arrivals: Arrivals::default(),
             unacked: AtomicU64::new(0),
+            climb: None,
             measuring: AtomicBool::new(false),
         }
     }

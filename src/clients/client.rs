@@ -249,6 +249,9 @@ impl Shard {
                 Ended::Unexpectedly(refusal) => {
                     cohort.dropped_unexpectedly += 1;
                     cohort.failures.add(refusal.failure, &refusal.text);
+                    if let Some(climb) = &self.plan.board.climb {
+                        climb.subscriber_failed(refusal, self.plan.board.clock.now_ns());
+                    }
                 }
             }
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::board::Board;
+use super::climb::Climb;
 use super::counts::Counts;
 use super::handshake::Endpoint;
 use super::http_link::HttpEndpoint;
@@ -112,7 +113,8 @@ impl Fleet {
         let shapes: Vec<GroupShape> =
             plan.publishers.iter().map(|g| GroupShape { connections: g.connections }).collect();
         let streams = Arc::new(Streams::new(plan.channels, &shapes));
-        let board = Arc::new(Board::new(clock, run, streams, plan.channels, plan.phases.len()));
+        let board = Board::new(clock, run, streams, plan.channels, plan.phases.len());
+        let board = Arc::new(Board { climb: Climb::of(plan), ..board });
         let (orders, _) = watch::channel(Orders::default());
         let (publish, publish_orders) = watch::channel(PublishOrders::default());
         let publisher = start_publisher(plan, paths, &board, publish_orders)?;

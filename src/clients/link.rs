@@ -193,7 +193,9 @@ impl Link<'_> {
             return Poll::Ready(Err(End::Lost(refusal)));
         }
         if let Err(e) = self.write(cx) {
-            return Poll::Ready(Err(End::Lost(self.desk.endpoint.refuse_ws(Stage::Open, &e))));
+            let said = self.last_words(cx);
+            let lost = said.unwrap_or_else(|| self.desk.endpoint.refuse_ws(Stage::Open, &e));
+            return Poll::Ready(Err(End::Lost(lost)));
         }
         if let Some(how) = self.is_at_its_point() {
             return Poll::Ready(Err(End::Cut(how)));
@@ -283,6 +285,19 @@ impl Link<'_> {
         }
         cx.waker().wake_by_ref();
         None
+    }
+
+    /// After a write that failed: what the server gave as its reason, if it did. It may have closed in the middle of a
+    /// large message, and then its close frame waits behind the error.
+    fn last_words(&mut self, cx: &mut Context<'_>) -> Option<Refusal> {
+        for _ in 0..BUDGET {
+            if self.said.is_some() {
+                break;
+            }
+            let Poll::Ready(Some(Ok(message))) = self.socket().poll_next(cx) else { break };
+            self.on_message(&message, self.desk.board.clock.now_ns());
+        }
+        self.said.take()
     }
 
     fn on_message(&mut self, message: &Message, now_ns: u64) {

@@ -12,6 +12,7 @@ mod breaker;
 mod budget;
 mod churn;
 mod client;
+pub mod climb;
 pub mod counts;
 mod cycling;
 mod errand;

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::aftermath::Aftermath;
 use super::board::Board;
+use super::climb::Climb;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal};
 use super::http_link::{self, HttpEndpoint};
@@ -371,6 +372,9 @@ impl Desk {
 
     /// Books a failure that the connection survives.
     pub(super) fn failed(&self, seat: PublisherSeat, refusal: &Refusal) {
+        if let Some(climb) = self.climb_of(seat.group) {
+            climb.publisher_failed(refusal, self.board.clock.now_ns());
+        }
         self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
     }
 
@@ -378,6 +382,9 @@ impl Desk {
     /// tried again.
     pub(super) fn lost(&self, seat: PublisherSeat, refusal: &Refusal, never_gives_up: bool) -> bool {
         let settle = self.endpoint.timeouts.settle;
+        if let Some(climb) = self.climb_of(seat.group) {
+            climb.publisher_failed(refusal, self.board.clock.now_ns());
+        }
         let loss = self.seats.borrow_mut()[seat.index].lose(settle, never_gives_up);
         let mut result = self.result.borrow_mut();
         let link = &mut result.links[seat.group];
@@ -414,6 +421,9 @@ impl Desk {
         self.settled(stream, seq);
         let after_ns = now_ns.saturating_sub(sent_ns);
         self.schedules.answered(group, Some(after_ns));
+        if let Some(climb) = self.climb_of(group) {
+            climb.acked(self.board.streams.number(stream, seq).1, now_ns);
+        }
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].acked += 1;
         result.latency.publish_ack.record_ns(after_ns);
@@ -426,6 +436,9 @@ impl Desk {
         let What::Event { group, phase, stream, seq } = what else { return };
         self.settled(stream, seq);
         self.schedules.answered(group, None);
+        if let Some(climb) = self.climb_of(group) {
+            climb.publisher_failed(refusal, self.board.clock.now_ns());
+        }
         let mut result = self.result.borrow_mut();
         result.groups[group][phase].failed += 1;
         result.keep_unacked(stream, seq);
@@ -447,6 +460,11 @@ impl Desk {
         tally.timed_out += u64::from(timed_out);
         tally.unknown_by_plan += u64::from(why == Unanswered::ByPlan);
         result.keep_unacked(stream, seq);
+    }
+
+    /// The climb, if it is this group that climbs.
+    fn climb_of(&self, group: usize) -> Option<&Climb> {
+        self.board.climb.as_ref().filter(|climb| climb.is_of(group))
     }
 
     /// Why a publish is not answered in time.

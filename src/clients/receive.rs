@@ -86,7 +86,19 @@ impl Shard {
             state.ledger.receive_stray(sub, token, now_ns, phase, Receipt::AfterUnsubscribe);
             return;
         }
-        if let Receipt::First { owed, .. } = state.ledger.receive(sub, found, now_ns, phase) {
+        let receipt = state.ledger.receive(sub, found, now_ns, phase);
+        if let Some(climb) = &self.plan.board.climb {
+            let streams = &self.plan.board.streams;
+            match (found, receipt) {
+                (Found::Intact(token), Receipt::First { owed: true, .. }) => {
+                    climb.received(streams, token, true, now_ns);
+                }
+                (Found::Damaged(token), _) => climb.received(streams, token, false, now_ns),
+                (Found::Broken, _) => climb.broken(now_ns),
+                (Found::Intact(_), _) => {}
+            }
+        }
+        if let Receipt::First { owed, .. } = receipt {
             state.satisfied += u64::from(owed);
             let cohort = usize::from(state.subs[sub].cohort);
             let since_us = |ns: u64| now_ns.saturating_sub(ns) / 1_000;

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::barriers::{BarrierRounds, Turn};
 use super::board::Board;
+use super::climb::{Ahead, Climb};
 use super::pace::{Share, Timetable};
 use super::pacing::Shared;
 use super::probes::Probes;
@@ -177,6 +178,8 @@ pub fn spans(plan: &Plan, group: &PublisherGroup) -> Vec<Option<(u64, u64)>> {
         let within = phase.length.and_then(|length| table.count_within(length));
         let count = match (group.events, within) {
             (Some(events), Some(within)) => events.min(within),
+            // What a climb has at most.
+            (Some(events), None) => events * group.payloads().len() as u64,
             (events, within) => events.or(within).unwrap_or(0),
         };
         spans.push(Some((first, count)));
@@ -254,14 +257,48 @@ impl Events {
     }
 
     fn is_done(&self, orders: &PublishOrders) -> bool {
-        self.current(orders).is_none()
+        match self.climb() {
+            Some(climb) if !orders.stop && self.climbs(orders) => climb.is_over(),
+            _ => self.current(orders).is_none(),
+        }
+    }
+
+    /// The climb, if it is this group that climbs.
+    fn climb(&self) -> Option<&Climb> {
+        self.board.climb.as_ref().filter(|climb| climb.is_of(self.group))
+    }
+
+    /// Whether the phase of its climb is ordered: the only one it publishes in.
+    fn climbs(&self, orders: &PublishOrders) -> bool {
+        orders.phase.is_some_and(|(phase, _)| self.spans[phase].is_some())
+    }
+
+    /// Nothing is left to publish: of a climb the last deliveries are awaited.
+    fn await_climb(&self, orders: &PublishOrders, in_flight: usize, now_ns: u64) -> Next {
+        match self.climb() {
+            Some(climb)
+                if !orders.stop && self.climbs(orders) && climb.turn(in_flight, now_ns) == Ahead::Wait =>
+            {
+                Next::At(Climb::next_look(now_ns))
+            }
+            _ => Next::Wait,
+        }
     }
 
     fn next(&mut self, orders: &PublishOrders, line: Line, now_ns: u64) -> Next {
         if orders.barrier {
             return self.next_barrier(now_ns);
         }
-        let Some((phase, start_ns, first)) = self.current(orders) else { return Next::Wait };
+        let Some((phase, start_ns, first)) = self.current(orders) else {
+            return self.await_climb(orders, line.in_flight, now_ns);
+        };
+        if let Some(climb) = self.climb() {
+            match climb.turn(line.in_flight, now_ns) {
+                Ahead::Send => {}
+                Ahead::Wait => return Next::At(Climb::next_look(now_ns)),
+                Ahead::Over => return Next::Wait,
+            }
+        }
         let n = self.share.peek();
         let slipped_ns = self.schedule.as_ref().map_or(0, |schedule| schedule.borrow().slipped_ns(phase));
         let mut due_ns = start_ns + self.table.due(n - first).as_nanos() as u64 + slipped_ns;
@@ -290,9 +327,10 @@ impl Events {
         if let Some(schedule) = &self.schedule {
             schedule.borrow_mut().sent(published.obligations);
         }
+        let payload = self.climb().map_or(self.payload, |climb| climb.publish(published.obligations, now_ns));
         Next::Send(Outgoing {
             token: self.token(stream, Kind::Event, seq, (due_ns, now_ns)),
-            payload: self.payload,
+            payload,
             ready_ns,
             what: What::Event { group: self.group, phase, stream, seq },
         })

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::board::Board;
+use super::climb::Climb;
 use super::failure::{Failure, Reason, Stage};
 use super::seats::Seat;
 use super::shard::Shard;
@@ -358,6 +359,9 @@ impl Shard {
     /// Every live subscription waits for its barriers from now on.
     pub(super) fn note_barriers(&self) {
         let State { subs, ledger, barriers_noted, .. } = &mut *self.state.borrow_mut();
+        if let Some(publisher) = self.plan.board.climb.as_ref().and_then(Climb::failed_publisher) {
+            ledger.forgo(publisher);
+        }
         for (index, _) in subs.iter().enumerate().filter(|(_, sub)| sub.state == SubState::Active) {
             let awaited = ledger.await_barriers(index);
             awaited.into_iter().for_each(|stream| self.plan.board.barriers.wait_for(stream));

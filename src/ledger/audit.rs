@@ -129,6 +129,8 @@ pub struct ShardLedger {
     pub(super) held: HashMap<usize, Vec<u64>>,
     /// Obligations of which a damaged copy arrived.
     pub(super) damaged: HashSet<(usize, StreamId, u64)>,
+    /// A publisher whose missing deliveries are waited for by nobody.
+    pub(super) forgone: Option<u32>,
     pub(super) totals: Totals,
 }
 
@@ -145,6 +147,7 @@ impl ShardLedger {
             room: Room::new(config.gaps_max_bytes),
             held: HashMap::new(),
             damaged: HashSet::new(),
+            forgone: None,
             totals: Totals::new(config.groups, config.phases),
             config,
         }
@@ -280,7 +283,8 @@ impl ShardLedger {
     pub fn count_outstanding(&self) -> u64 {
         let streams = &self.config.streams;
         let missing = |sub: usize| {
-            streams.streams_of_channel(self.subscriptions[sub].channel).map(move |stream| {
+            let all = streams.streams_of_channel(self.subscriptions[sub].channel);
+            all.filter(|stream| !self.is_forgone(*stream)).map(move |stream| {
                 let slot = streams.slot(stream);
                 let first = self.lives.edge(sub, slot).hard;
                 let published = self.config.roster.published(stream);

@@ -37,6 +37,9 @@ impl ShardLedger {
             return Vec::new();
         }
         self.choose(sub, |this, slot, stream| {
+            if this.is_forgone(stream) {
+                return false;
+            }
             let owed = this.lives.edge(sub, slot).hard < this.config.roster.published(stream);
             let barrier = this.barrier_mut(sub, slot);
             let waits = owed && *barrier == Barrier::default();
@@ -45,6 +48,16 @@ impl ShardLedger {
             }
             waits
         })
+    }
+
+    /// What the streams of a publisher still owe is not waited for: that it is missing is what was to be found out. It
+    /// gets its class like everything else.
+    pub fn forgo(&mut self, publisher: u32) {
+        self.forgone = Some(publisher);
+    }
+
+    pub(super) fn is_forgone(&self, stream: StreamId) -> bool {
+        self.forgone.is_some_and(|publisher| self.config.streams.publisher(stream) == publisher)
     }
 
     /// Enters a barrier that arrived under the operation of `sub`; its stream, if it was awaited and is now seen. One

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod delivery;
+mod escalation;
 mod faults;
 mod phase;
 mod sides;
@@ -17,6 +18,7 @@ mod slow;
 mod trend;
 
 pub use delivery::*;
+pub use escalation::*;
 pub use faults::*;
 pub use phase::*;
 pub use sides::*;
@@ -87,6 +89,9 @@ pub struct Report {
     pub groups: IndexMap<String, Slice>,
     /// The same per phase.
     pub phases: Vec<PhaseReport>,
+    /// What was raised until something gave, where anything was.
+    #[serde(default)]
+    pub escalation: Option<Escalation>,
     /// Memory per wave, where connections were opened in waves.
     pub waves: Option<Waves>,
     /// Comparison of rounds, where there was more than one.

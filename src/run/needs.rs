@@ -145,8 +145,10 @@ impl Load {
                     (Some(events), _) => events as f64,
                     (None, length) => rate * length.unwrap_or(0.0),
                 };
+                let steps = group.payloads();
+                load.bytes += events * steps.iter().map(|bytes| *bytes as f64).sum::<f64>();
+                let events = events * steps.len() as f64;
                 load.events += events;
-                load.bytes += events * group.payload as f64;
                 longest = longest.max(seconds(events / rate));
             }
             load.duration += phase.length.unwrap_or(longest);

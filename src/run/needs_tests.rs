@@ -30,6 +30,7 @@ pub(crate) fn plan(connections: u32) -> Plan {
             connections: 1,
             pace: Pace::Open(100.0),
             events: None,
+            climb: None,
             payload: 200,
             batch: 1,
             phases: vec![0],

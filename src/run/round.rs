@@ -12,6 +12,7 @@ use super::closing::{Ending, Steady};
 use super::stop::StopReason;
 use super::watch::{Waited, Watch};
 use crate::clients::board::Board;
+use crate::clients::climb::Climb;
 use crate::clients::fleet::{Fleet, FleetCounts, FleetError, FleetResult, Paths};
 use crate::clients::handshake::Endpoint;
 use crate::clients::source::spans;
@@ -41,6 +42,8 @@ pub struct Round {
     pub phases: Vec<(u64, u64)>,
     /// What happened to connections, operations and memory in each of them.
     pub events: Vec<PhaseEvents>,
+    /// Memory in each step of a climb.
+    pub step_peaks: Vec<Peaks>,
     /// What each wave came to.
     pub waves: Vec<Wave>,
     /// From the first connect to the end of the last census, without planned pauses; `None`: not finished.
@@ -170,6 +173,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             fleet,
             phases,
             events,
+            step_peaks: std::mem::take(&mut watch.step_peaks),
             waves,
             setup,
             peak_active,
@@ -336,7 +340,9 @@ impl<'a, 'w> Conductor<'a, 'w> {
             let start_ns = self.watch.clock.now_ns();
             let began = clock::now();
             self.fleet.board().phase_starts[index].store(start_ns, Relaxed);
-            self.fleet.board().measuring.store(true, Relaxed);
+            // Whoever reads a message of many megabytes does nothing else meanwhile; a climb has no schedule to be late for.
+            let climbs = plan.publishers.iter().any(|g| g.climb.is_some() && g.phases.contains(&index));
+            self.fleet.board().measuring.store(!climbs, Relaxed);
             self.watch.stage(format!("phase {}", phase.name), &self.fleet);
             self.fleet.order(|o| o.phase = Some((index, start_ns)));
             self.fleet.publish(|o| o.phase = Some((index, start_ns)));
@@ -382,13 +388,13 @@ impl<'a, 'w> Conductor<'a, 'w> {
     /// Looks at memory, so that a phase has its own peak however short it is; who is there, and what is counted so far.
     fn begin_phase(&mut self) -> (u64, FleetCounts) {
         self.watch.peaks = Peaks::default();
-        self.watch.peek();
+        self.watch.peek(&self.fleet);
         let board = self.fleet.board();
         (u64::from(board.open.get()) + u64::from(board.active.get()), self.fleet.counts())
     }
 
     fn end_phase(&mut self, (there, before): &(u64, FleetCounts)) {
-        self.watch.peek();
+        self.watch.peek(&self.fleet);
         let counts = self.fleet.counts();
         self.events.push(PhaseEvents {
             there: *there,
@@ -413,6 +419,8 @@ fn are_gone(counts: &FleetCounts, board: &Board) -> bool {
         && counts.shards.turned_away > 0
         && board.open.get() == 0
         && counts.shards.away == 0
+        // That subscribers are closed is what a climb is to find out; a server that is gone takes publishers as well.
+        && (counts.publisher.ready == 0 || !board.climb.as_ref().is_some_and(Climb::has_begun))
 }
 
 fn wave_subscriptions(group: &SubscriberGroup, wave: u32) -> u64 {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::stop::{Stop, StopReason};
 use super::timeline::{Look, Timeline};
+use crate::clients::climb::Climb;
 use crate::clients::fleet::{Fleet, FleetCounts};
 use crate::clock::{self, Instant, RunClock};
 use crate::metrics::peaks::Peaks;
@@ -43,6 +44,8 @@ pub struct Watch<'a> {
     pub monitor: Monitor,
     /// Memory since a phase began.
     pub peaks: Peaks,
+    /// The same within each step of a climb.
+    pub step_peaks: Vec<Peaks>,
     /// Points of the width that the plan chose.
     pub timeline: Timeline,
     /// Waits whose deadline passed.
@@ -85,7 +88,20 @@ impl<'a> Watch<'a> {
         let Sampling { every, width } = plan.sampling();
         let (timeline, timed_out) = (Timeline::new(width), Vec::new());
         let peaks = Peaks::default();
-        Self { clock, stop, monitor, peaks, timeline, timed_out, plan, every, progress, view, last }
+        Self {
+            clock,
+            stop,
+            monitor,
+            peaks,
+            step_peaks: Vec::new(),
+            timeline,
+            timed_out,
+            plan,
+            every,
+            progress,
+            view,
+            last,
+        }
     }
 
     /// Says in one word what is going on from now on.
@@ -96,6 +112,7 @@ impl<'a> Watch<'a> {
 
     /// Counters start again at zero with a new round.
     pub fn new_round(&mut self) {
+        self.step_peaks.clear();
         self.last.published = 0;
         self.last.delivered = 0;
     }
@@ -162,7 +179,7 @@ impl<'a> Watch<'a> {
                 self.sample(fleet);
             }
             if now - self.last.peeked >= PEEK {
-                self.peek();
+                self.peek(fleet);
             }
             let sleep = LOOK.min(deadline - now);
             let token = if even_stopping { self.stop.hurry_token() } else { self.stop.token() };
@@ -171,16 +188,26 @@ impl<'a> Watch<'a> {
     }
 
     /// Looks at the memory of both processes, between two points of the timeline.
-    pub fn peek(&mut self) {
+    pub fn peek(&mut self, fleet: &Fleet) {
         let sample = self.monitor.sample();
-        self.peaks.see(&sample);
+        self.see(fleet, &sample);
         self.last.peeked = clock::now();
+    }
+
+    fn see(&mut self, fleet: &Fleet, sample: &Sample) {
+        self.peaks.see(sample);
+        if let Some(step) = fleet.board().climb.as_ref().and_then(Climb::step) {
+            if self.step_peaks.len() <= step {
+                self.step_peaks.resize(step + 1, Peaks::default());
+            }
+            self.step_peaks[step].see(sample);
+        }
     }
 
     /// Adds to the timeline, and stops the run if an `abort-if` says so or the server is gone.
     pub fn sample(&mut self, fleet: &Fleet) -> Sample {
         let sample = self.monitor.sample();
-        self.peaks.see(&sample);
+        self.see(fleet, &sample);
         let counts = fleet.counts();
         let latency = fleet.take_interval();
         let published = fleet.board().events_sent.load(Relaxed);

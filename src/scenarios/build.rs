@@ -10,7 +10,7 @@ use super::faults;
 use super::file::{Channels, ConnectWord, PaceWord};
 use super::full::{At, Full, FullCondition};
 use super::plan::{
-    Change, Connect, Crew, FaultKind, Pace, Phase, Plan, PublisherGroup, Reconnect, SubscriberGroup,
+    Change, Climb, Connect, Crew, FaultKind, Pace, Phase, Plan, PublisherGroup, Reconnect, SubscriberGroup,
     WhenBehind,
 };
 use super::problem::{Finding, Sources};
@@ -203,6 +203,9 @@ impl Shrink<'_> {
             },
             events,
             payload: usize::try_from(group.payload.value).unwrap_or(usize::MAX),
+            climb: group
+                .climb
+                .map(|(times, up_to)| Climb { times, up_to: usize::try_from(up_to).unwrap_or(usize::MAX) }),
             batch: group.batch,
             phases: (0..self.full.phases.len()).filter(|i| phase_in(&self.full.phases[*i].name)).collect(),
             when_behind: group.when_behind.value,

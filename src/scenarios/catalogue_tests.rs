@@ -294,15 +294,17 @@ fn names_fall_back_to_the_built_in_ones() {
         "random-drops",
         "cascading-failures",
         "queue-saturation",
+        "large-payload",
         "soak-24h",
         "thundering-herd",
+        "latency-payload-fanout",
         "churn-failures-memory",
     ];
     let expected = std::iter::once(("small", false)).chain(built_in.map(|name| (name, true)));
     let expected: Vec<_> = expected.map(|(name, built_in)| (name.to_owned(), built_in)).collect();
     assert_eq!(listed, expected);
     assert!(catalogue().list_text().starts_with(
-        "* small                  four channels, two phases\n  10k-concurrent         10,000 clients connect together"
+        "* small                   four channels, two phases\n  10k-concurrent          10,000 clients connect together"
     ));
     let problems = catalogue().plan(&["10k-concurent"], &Options::default()).unwrap_err();
     assert_eq!(problems.0[0].message, "unknown scenario `10k-concurent`");

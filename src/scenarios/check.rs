@@ -214,6 +214,9 @@ fn publishing(full: &Full, group: &FullPublishers, findings: &mut Vec<Finding>) 
         let message = format!("a payload has at most {}", show_size(LARGEST as f64));
         findings.push(Finding::error(group.payload.span.clone(), message));
     }
+    if let Some((times, up_to)) = group.climb {
+        climbing(full, group, (times, up_to), findings);
+    }
     let mut seen = HashSet::new();
     for (phase, span) in group.phases.iter().flatten() {
         let known = full.phases.iter().map(|p| p.name.as_str());
@@ -242,6 +245,57 @@ fn publishing(full: &Full, group: &FullPublishers, findings: &mut Vec<Finding>) 
             );
             findings.push(Finding::error(events.span.clone(), message));
         }
+    }
+}
+
+/// What a climb needs: to know that a step has failed before the next begins, and that nothing else is in its way.
+fn climbing(full: &Full, group: &FullPublishers, (times, up_to): (u32, u64), findings: &mut Vec<Finding>) {
+    let mut refuse = |message: String, note: &str| {
+        findings.push(Finding::error(group.payload.span.clone(), message).note(note));
+    };
+    let from = group.payload.value;
+    if times < 2 {
+        refuse("a payload that climbs grows: `times` is at least 2".to_owned(), "write times = 2");
+    }
+    if up_to <= from {
+        let message = format!("`up-to` is not above `from`, {}", show_size(from as f64));
+        refuse(message, "such as { from = \"2MB\", times = 2, up-to = \"16MB\" }");
+    }
+    if up_to > LARGEST {
+        refuse(format!("a payload has at most {}", show_size(LARGEST as f64)), "lower `up-to`");
+    }
+    let next = "a step begins when all of the one before has arrived";
+    if !matches!(group.rate.value, PaceWord::OneByOne) {
+        refuse(
+            format!("a payload climbs one by one, not at `{}`: {next}", group.rate.value),
+            "write rate = \"one-by-one\"",
+        );
+    }
+    if group.connections.value != 1 || group.batch != 1 {
+        refuse(format!("a payload climbs over one connection, without batches: {next}"), "leave both out");
+    }
+    let others = full.publishers.iter().filter(|other| other.name != group.name);
+    if let Some(other) = others.clone().find(|other| other.climb.is_some()) {
+        refuse(
+            format!("`{}` climbs as well, and one climb is what a run can tell", other.name),
+            "make two scenarios",
+        );
+    }
+    let phases: Vec<&str> = full.phases_of(group).map(|phase| phase.name.as_str()).collect();
+    let last = full.phases.last();
+    let own = [last.map(|phase| phase.name.as_str())].into_iter().flatten().collect::<Vec<_>>();
+    if phases != own || last.is_some_and(|phase| phase.length.is_some()) {
+        let message =
+            "a climb has the last phase to itself, without `for`: it ends when something gives".to_owned();
+        refuse(message, "give it a phase of its own at the end of `phases`");
+    } else if let Some(other) =
+        others.clone().find(|o| full.phases_of(o).any(|phase| own.contains(&phase.name.as_str())))
+    {
+        let message = format!(
+            "`{}` publishes in the phase of the climb, so that it would not tell what gave",
+            other.name
+        );
+        refuse(message, "give the climb a phase of its own at the end of `phases`");
     }
 }
 

@@ -258,19 +258,16 @@ pub(crate) enum PaceWord {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Payload {
     Size(u64),
-    Climb,
+    Climb(ClimbTable),
 }
 
 /// The climb of a payload.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct ClimbTable {
-    #[serde(rename = "from")]
-    _from: Size,
-    #[serde(rename = "times")]
-    _times: Count,
-    #[serde(rename = "up-to")]
-    _up_to: Size,
+pub(crate) struct ClimbTable {
+    pub(crate) from: Size,
+    pub(crate) times: Count,
+    pub(crate) up_to: Size,
 }
 
 /// `time-scale`.
@@ -347,7 +344,7 @@ read! { Payload, "a size in quotes, such as \"200B\" or \"100KB\", or { from = \
             .ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
     }
     fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Payload, A::Error> {
-        ClimbTable::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(|_| Payload::Climb)
+        ClimbTable::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Payload::Climb)
     }
 }
 

@@ -132,7 +132,10 @@ pub(crate) struct FullPublishers {
     pub(crate) connections: At<u32>,
     pub(crate) rate: At<PaceWord>,
     pub(crate) events: Option<At<u64>>,
+    /// Its first one where it climbs.
     pub(crate) payload: At<u64>,
+    /// By what factor it climbs, and up to what.
+    pub(crate) climb: Option<(u32, u64)>,
     pub(crate) batch: u32,
     pub(crate) when_behind: At<WhenBehind>,
     /// Names of its phases; `None`: all.
@@ -261,13 +264,21 @@ fn publishers(
     if table.rate.is_none() && !cuts.touch(&format!("publishers.{}.rate", name.get_ref())) {
         findings.push(missing(&span, "rate", "rate = \"100/s\", \"unlimited\" or \"one-by-one\""));
     }
-    let size = |payload: &Payload| if let Payload::Size(bytes) = payload { *bytes } else { PAYLOAD };
+    let size = |payload: &Payload| match payload {
+        Payload::Size(bytes) => *bytes,
+        Payload::Climb(climb) => climb.from.0,
+    };
+    let climb = |payload: &Payload| match payload {
+        Payload::Size(_) => None,
+        Payload::Climb(climb) => Some((u32::try_from(climb.times.0).unwrap_or(u32::MAX), climb.up_to.0)),
+    };
     FullPublishers {
         name: name.get_ref().clone(),
         connections: At::or(table.connections.as_ref(), whole, 1, &span),
         rate: At::or(table.rate.as_ref(), |rate| *rate, PaceWord::OneByOne, &span),
         events: At::of(table.events.as_ref(), |events| events.0),
         payload: At::or(table.payload.as_ref(), size, PAYLOAD, &span),
+        climb: table.payload.as_ref().and_then(|payload| climb(payload.get_ref())),
         batch: table.batch.as_ref().map_or(1, |b| whole(b.get_ref())),
         when_behind: At::or(table.when_behind.as_ref(), |word| (*word).into(), WhenBehind::CatchUp, &span),
         phases: table.phase.as_ref().map(faults::full::names),

@@ -4,7 +4,7 @@
 
 use super::condition::{Condition, Op, Over, Term, Test, When};
 use super::faults::file::{FaultTable, Kind};
-use super::file::{Payload, ScenarioTable};
+use super::file::ScenarioTable;
 use super::problem::Finding;
 
 /// Parts of a run that are no phases; the report has no figures for them.
@@ -18,11 +18,6 @@ pub(crate) fn in_scenario(scenario: &ScenarioTable) -> Vec<Finding> {
     };
     for fault in scenario.faults.values() {
         in_fault(fault).into_iter().for_each(|(span, what)| refuse(span, &what));
-    }
-    for group in scenario.publishers.values() {
-        if let Some(payload) = group.payload.as_ref().filter(|p| *p.get_ref() == Payload::Climb) {
-            refuse(payload.span(), "climb payload sizes");
-        }
     }
     findings
 }

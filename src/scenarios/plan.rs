@@ -80,7 +80,7 @@ impl Plan {
     /// The largest payload any publisher sends, in bytes.
     #[must_use]
     pub fn largest_payload(&self) -> usize {
-        self.publishers.iter().map(|g| g.payload).max().unwrap_or(0)
+        self.publishers.iter().map(PublisherGroup::largest_payload).max().unwrap_or(0)
     }
 
     /// The longest that any client thinks before an operation.
@@ -242,14 +242,44 @@ pub struct PublisherGroup {
     pub pace: Pace,
     /// Events of the whole group in each of its phases; `None`: until the phase ends.
     pub events: Option<u64>,
-    /// Bytes of payload per event (the token and its filler).
+    /// Bytes of payload per event (the token and its filler); where it climbs, of its first step.
     pub payload: usize,
+    /// Payloads that grow step by step until one step is not fully delivered.
+    pub climb: Option<Climb>,
     /// Events handed to the socket before it is flushed, at least 1.
     pub batch: u32,
     /// Indices of the phases it publishes in.
     pub phases: Vec<usize>,
     /// What becomes of its timetable when events cannot be sent when they are due.
     pub when_behind: WhenBehind,
+}
+
+/// How the payload of a group climbs; `events` is then what it publishes in each step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Climb {
+    /// The factor between two steps, at least 2.
+    pub times: u32,
+    /// The last step has this payload.
+    pub up_to: usize,
+}
+
+impl PublisherGroup {
+    /// The payload of every step in bytes; one that does not climb has one step.
+    #[must_use]
+    pub fn payloads(&self) -> Vec<usize> {
+        let mut steps = vec![self.payload];
+        let Some(climb) = self.climb else { return steps };
+        while let Some(&last) = steps.last().filter(|last| **last < climb.up_to) {
+            steps.push(last.saturating_mul(climb.times.max(2) as usize).min(climb.up_to));
+        }
+        steps
+    }
+
+    /// Bytes of the largest payload.
+    #[must_use]
+    pub fn largest_payload(&self) -> usize {
+        self.climb.map_or(self.payload, |climb| climb.up_to)
+    }
 }
 
 /// The load model of a publisher group.

@@ -22,6 +22,10 @@ impl Plan {
         if !group.phases.contains(&phase) {
             return Some(0);
         }
+        if group.climb.is_some() {
+            // It ends where something gives.
+            return None;
+        }
         if let Some(events) = group.events {
             return Some(events);
         }

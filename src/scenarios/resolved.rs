@@ -116,7 +116,15 @@ fn publishers(full: &Full) -> Value {
         if let Some(events) = &group.events {
             table.insert("events".to_owned(), json!(events.value));
         }
-        table.insert("payload".to_owned(), json!(exact_size(group.payload.value)));
+        let payload = match group.climb {
+            None => json!(exact_size(group.payload.value)),
+            Some((times, up_to)) => json!({
+                "from": exact_size(group.payload.value),
+                "times": times,
+                "up-to": exact_size(up_to),
+            }),
+        };
+        table.insert("payload".to_owned(), payload);
         table.insert("batch".to_owned(), json!(group.batch));
         let phases: Vec<&str> = full.phases_of(group).map(|p| p.name.as_str()).collect();
         table.insert("phase".to_owned(), json!(phases));

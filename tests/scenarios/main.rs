@@ -5,6 +5,7 @@
 mod common;
 mod honest;
 mod interrupted;
+mod payload;
 mod planted;
 mod scene;
 mod secured;

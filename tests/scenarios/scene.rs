@@ -175,7 +175,9 @@ pub(crate) fn reduced(scenario: &str) -> Vec<&'static str> {
         "thundering-herd" => {
             ("0.01", &["phases.before.for=500ms", "phases.herd.for=2s", "publishers.feed.rate=600/s"])
         }
-        other => panic!("{other} is none of the five"),
+        // Four clients, and five events of each size before the climb.
+        "large-payload" => ("0.02", &["publishers.climb.payload.up-to=8MB", "timeouts.operation=4s"]),
+        other => panic!("{other} is none of those here"),
     };
     let waits = ["timeouts.quiet=500ms", "timeouts.cool-down=200ms"];
     let sets = changes.iter().copied().chain(waits).flat_map(|change| ["--set", change]);

@@ -3,6 +3,7 @@
 use super::clients::{connections, link_connections, prober, subscriptions};
 use super::cohorts::{self, Selection, deliveries, ledger, selections};
 use super::errors::{Deeds, errors, phase_errors};
+use super::escalation::escalation;
 use super::facts::Facts;
 use super::faults::faults;
 use super::generator::generator;
@@ -87,6 +88,8 @@ pub(crate) fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(),
     }
     report.groups.extend(prober(&fleet.publisher.links));
     report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, (&due, shares));
+    let climb = fleet.board.climb.as_ref();
+    report.escalation = climb.map(|climb| escalation(plan, climb, &round.step_peaks, &report.phases));
     report.server.alive = round.alive;
     report.drain.duration_s = drained(&fleet.publisher, round.drained_ns);
     fill_timeline(report, &totals);

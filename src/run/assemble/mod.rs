@@ -5,6 +5,7 @@
 mod clients;
 mod cohorts;
 mod errors;
+mod escalation;
 mod facts;
 mod faults;
 mod fill;

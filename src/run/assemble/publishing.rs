@@ -11,19 +11,24 @@ use crate::scenarios::plan::{Plan, PublisherGroup};
 
 /// Events of each publisher group that were due in each phase, `[group][phase]`: all that were planned, or those due by
 /// the moment the phase was stopped. Without a rate an event is due when it can be sent, so all of them are.
+///
+/// An event of a climb is due when all of the one before has arrived, so those are due that were sent.
 pub(super) fn due(plan: &Plan, phases: &[(u64, u64)], tallies: &[Vec<PublishTally>]) -> Vec<Vec<u64>> {
-    let one = |(index, group): (usize, &PublisherGroup)| {
+    let one = |(group, tallies): (&PublisherGroup, &Vec<PublishTally>)| {
+        if group.climb.is_some() {
+            return tallies.iter().map(|tally| tally.sent).collect();
+        }
         let table = timetable(group);
         let in_phase = |(phase, span): (usize, Option<(u64, u64)>)| {
             let (Some((_, count)), Some((start, end))) = (span, phases.get(phase)) else { return 0 };
-            let slips = tallies.get(index).and_then(|of| of.get(phase)?.slips.as_ref());
+            let slips = tallies.get(phase).and_then(|tally| tally.slips.as_ref());
             let slipped_ns = slips.map_or(0, |slips| slips.total_ns);
             let lasted = Duration::from_nanos((end - start).saturating_sub(slipped_ns));
             table.count_within(lasted).map_or(count, |due| due.min(count))
         };
         spans(plan, group).into_iter().enumerate().map(in_phase).collect()
     };
-    plan.publishers.iter().enumerate().map(one).collect()
+    plan.publishers.iter().zip(tallies).map(one).collect()
 }
 
 /// What publishers did, each tally with the events that were due.

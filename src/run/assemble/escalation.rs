@@ -1,0 +1,79 @@
+//! What a climb came to.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::clients::climb::{Climb, Step, word};
+use crate::metrics::peaks::Peaks;
+use crate::report::model::{Escalation, PayloadClimb, PayloadStep, PhaseReport};
+use crate::scenarios::plan::Plan;
+
+/// The climb as the report shows it; `phases`: those that came before.
+pub(super) fn escalation(plan: &Plan, climb: &Climb, peaks: &[Peaks], phases: &[PhaseReport]) -> Escalation {
+    let (steps, begun) = climb.steps();
+    let last = begun.saturating_sub(1);
+    let failed = steps[..begun].last().and_then(|step| failure(step, climb));
+    let mut payload = PayloadClimb::default();
+    for (index, step) in steps[..begun].iter().enumerate() {
+        let outcome = match &failed {
+            Some((word, _, _)) if index == last && climb.is_decided() => word.clone(),
+            _ if index == last && !climb.is_decided() => "unfinished".to_owned(),
+            _ => "delivered".to_owned(),
+        };
+        let peaks = peaks.get(index).copied().unwrap_or_default();
+        payload.steps.push(row(step, outcome, &peaks));
+    }
+    let ok = payload.steps.iter().filter(|step| step.outcome == "delivered").map(|step| step.payload_bytes);
+    payload.largest_ok_bytes = ok.max().or_else(|| largest_before(plan, phases));
+    if begun > 0 && climb.is_decided() {
+        let (word, at, text) = failed.unwrap_or_else(|| ("none".to_owned(), "", String::new()));
+        payload.failure = Some(word);
+        payload.failed_at = Some(at.to_owned()).filter(|at| !at.is_empty());
+        payload.failure_text = Some(text).filter(|text| !text.is_empty());
+    }
+    Escalation { payload }
+}
+
+fn get(count: &AtomicU64) -> u64 {
+    count.load(Relaxed)
+}
+
+/// How a step failed, where, and with what words; damage first, then what the publisher met.
+fn failure(step: &Step, climb: &Climb) -> Option<(String, &'static str, String)> {
+    let trouble = climb.trouble();
+    if get(&step.damaged) > 0 {
+        return Some(("damaged".to_owned(), "subscribers", String::new()));
+    }
+    let said = [(trouble.publisher, "publisher"), (trouble.subscriber, "subscribers")];
+    let met = said.into_iter().find_map(|(refusal, at)| refusal.map(|r| (word(r.failure), at, r.text)));
+    let missing = get(&step.delivered) < get(&step.owed);
+    met.or_else(|| missing.then(|| ("silence".to_owned(), "subscribers", String::new())))
+}
+
+fn row(step: &Step, outcome: String, peaks: &Peaks) -> PayloadStep {
+    PayloadStep {
+        payload_bytes: step.payload as u64,
+        published: get(&step.published),
+        acked: get(&step.acked),
+        owed: get(&step.owed),
+        delivered: get(&step.delivered),
+        corrupted: get(&step.damaged),
+        duration_s: step.duration().as_secs_f64(),
+        client_memory_peak_bytes: peaks.client(),
+        server_memory_peak_bytes: peaks.server(),
+        outcome,
+    }
+}
+
+/// The largest payload of the phases before, of those in which everything arrived intact.
+fn largest_before(plan: &Plan, phases: &[PhaseReport]) -> Option<u64> {
+    let whole = |index: &usize| {
+        phases.get(*index).is_some_and(|phase| {
+            let ledger = &phase.ledger;
+            ledger.obligations > 0
+                && ledger.delivered + ledger.late == ledger.obligations
+                && ledger.corrupted == 0
+        })
+    };
+    let groups = plan.publishers.iter().filter(|group| group.climb.is_none());
+    groups.filter(|group| group.phases.iter().all(whole)).map(|group| group.payload as u64).max()
+}

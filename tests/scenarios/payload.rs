@@ -1,0 +1,127 @@
+//! Payloads that grow: how far an honest server comes, and what is said of one that gives in its own way.
+
+use serde_json::{Value, json};
+
+use crate::scene::{Server, number, those};
+
+const CLIENTS: u64 = 4;
+
+/// The steps as `[payload, published, delivered, damaged]`, each with two events to four clients.
+fn steps(report: &Value) -> Vec<[u64; 4]> {
+    let steps = report["escalation"]["payload"]["steps"].as_array().expect("it climbed").iter();
+    let row = |step: &Value| {
+        assert_eq!(number(step, "/owed"), CLIENTS * number(step, "/published"), "{step}");
+        ["payload_bytes", "published", "delivered", "corrupted"].map(|key| number(step, &format!("/{key}")))
+    };
+    steps.map(row).collect()
+}
+
+/// Where it ended: the largest that worked, how the next one failed, and where that showed.
+fn end(report: &Value) -> Value {
+    let climb = &report["escalation"]["payload"];
+    json!([climb["largest_ok_bytes"], climb["failure"], climb["failed_at"]])
+}
+
+/// Nobody waited in vain for what the failed step owed.
+#[track_caller]
+fn nothing_timed_out(report: &Value) {
+    assert_eq!(report["run"]["timed_out"], json!([]), "{}", report["why"]);
+}
+
+#[test]
+fn an_honest_server_is_climbed_to_the_cap() {
+    let server = Server::honest();
+    let run = server.run("large-payload", &["--set", "publishers.climb.payload.up-to=16MB"]);
+    let report = run.holds(&["large-payload"]).report("large-payload");
+    let whole = |bytes: u64| [bytes, 2, 2 * CLIENTS, 0];
+    assert_eq!(steps(&report), [2, 4, 8, 16].map(|mb| whole(mb * 1_000_000)));
+    assert_eq!(end(&report), json!([16_000_000, "none", null]));
+    nothing_timed_out(&report);
+    let sent = number(&report, "/published/sent");
+    assert_eq!(sent, 15 + 8);
+    assert_eq!(number(&report, "/ledger/delivered") + number(&report, "/ledger/late"), sent * CLIENTS);
+    server.is_left_alone();
+}
+
+#[test]
+fn a_server_that_says_what_is_too_large_passes_and_its_limit_is_named() {
+    let server = Server::start(&["--max-message", "5MiB"]);
+    let run = server.run("large-payload", &[]).holds(&["large-payload"]);
+    let report = run.report("large-payload");
+    assert_eq!(steps(&report), [[2_000_000, 2, 8, 0], [4_000_000, 2, 8, 0], [8_000_000, 1, 0, 0]]);
+    assert_eq!(end(&report), json!([4_000_000, "close-1009", "publisher"]));
+    assert_eq!(report["escalation"]["payload"]["failure_text"], "message too large");
+    nothing_timed_out(&report);
+    assert_eq!(those(&report, "expectations", "inconclusive"), Vec::<String>::new());
+    // It is no loss: the server never took it.
+    assert_eq!((number(&report, "/ledger/unknown_publish"), number(&report, "/ledger/lost")), (CLIENTS, 0));
+    server.is_left_alone();
+}
+
+/// A run against a server with this defect, which fails these expectations and no others.
+#[track_caller]
+fn fails(defect: &str, because: &[&str]) -> Value {
+    let server = Server::with(defect);
+    let report = server.run("large-payload", &[]).exits(1).report("large-payload");
+    assert_eq!(those(&report, "expectations", "fail"), because, "{}", report["why"]);
+    assert!(server.planted() > 0, "the defect never struck");
+    report
+}
+
+#[test]
+fn what_is_damaged_from_a_size_on_is_clean_below_it() {
+    let because = ["nothing-corrupted", "all-delivered", "limit-found", "limit-explained"];
+    let report = fails("truncate=min-bytes=512000,every=1", &because);
+    let of = |phase: usize, count: &str| number(&report, &format!("/phases/{phase}/ledger/{count}"));
+    let each = [0, 1, 2].map(|phase| ["delivered", "damaged", "corrupted"].map(|count| of(phase, count)));
+    assert_eq!(each, [[20, 0, 0], [20, 0, 0], [0, 20, 20]]);
+    assert_eq!(end(&report), json!([500_000, "damaged", "subscribers"]));
+    assert_eq!(steps(&report), [[2_000_000, 1, 0, 4]], "and it climbs no further");
+}
+
+#[test]
+fn damage_in_the_climb_is_called_that() {
+    let report = fails("truncate=min-bytes=3000000,every=1", &["nothing-corrupted", "limit-explained"]);
+    assert_eq!(end(&report), json!([2_000_000, "damaged", "subscribers"]));
+    assert_eq!(steps(&report), [[2_000_000, 2, 8, 0], [4_000_000, 1, 0, 4]]);
+    nothing_timed_out(&report);
+}
+
+#[test]
+fn what_never_arrives_is_called_silence() {
+    let report = fails("drop=min-bytes=3000000,every=1", &["limit-explained"]);
+    assert_eq!(end(&report), json!([2_000_000, "silence", "subscribers"]));
+    assert_eq!(steps(&report), [[2_000_000, 2, 8, 0], [4_000_000, 1, 0, 0]]);
+    nothing_timed_out(&report);
+}
+
+#[test]
+fn one_connection_that_stops_is_enough_to_be_called_silence() {
+    let report = fails("stall=min-bytes=3000000", &["limit-explained"]);
+    assert_eq!(end(&report), json!([2_000_000, "silence", "subscribers"]));
+    assert_eq!(steps(&report)[1][..2], [4_000_000, 1]);
+}
+
+#[test]
+fn a_line_that_goes_dead_is_called_disconnect() {
+    let report = fails("close-without-frame=min-bytes=3000000,every=1", &["limit-explained"]);
+    assert_eq!(end(&report), json!([2_000_000, "disconnect", "subscribers"]));
+}
+
+/// The condition on memory is meant for full size, and asked for all the same.
+const MEMORY: &str = "expect.memory-not-tenfold=\"resources.server.memory_peak in 1MB / in 100KB < 10\"";
+
+fn memory(server: &Server) -> Value {
+    let pid = server.id().to_string();
+    server.run("large-payload", &["--server-pid", &pid, "--set", MEMORY]).report("large-payload")
+}
+
+#[test]
+fn memory_that_grows_with_the_payload_is_found() {
+    // 100 MiB for each event of 1 MB, where an honest server has 20 MiB in all.
+    let report = memory(&Server::with("leak-per-event=min-bytes=512000,bytes=100MiB,times=5"));
+    assert_eq!(those(&report, "expectations", "fail"), ["memory-not-tenfold"], "{}", report["why"]);
+    let report = memory(&Server::honest());
+    let passed = those(&report, "expectations", "pass");
+    assert!(passed.contains(&"memory-not-tenfold".to_owned()), "{}", report["why"]);
+}
