@@ -24,12 +24,13 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const SOON: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let tests: [optional::Test; 7] = [
+    let tests: [optional::Test; 8] = [
         ("the_server_delivers_and_counts", the_server_delivers_and_counts),
         ("the_server_leaves_with_its_test", the_server_leaves_with_its_test),
         ("published_over_websocket", published_over_websocket),
         ("published_over_http", published_over_http),
         ("it_keeps_everything_for_slow_readers", it_keeps_everything_for_slow_readers),
+        ("it_says_what_is_too_large_for_it", it_says_what_is_too_large_for_it),
         ("one_event_that_it_drops_is_proven_lost", one_event_that_it_drops_is_proven_lost),
         ("one_event_that_it_delivers_twice_is_duplicated", one_event_that_it_delivers_twice_is_duplicated),
     ];
@@ -227,6 +228,23 @@ fn all_is_delivered(target: &str) {
         let statistics = node.statistics();
         statistics["connections"] == 0 && statistics["subscriptions"] == 0
     });
+}
+
+/// The library ends a connection with 1009 on which it is sent more than it takes, and that is found behind 4 MB.
+fn it_says_what_is_too_large_for_it() {
+    let node = Node::with(&["max-payload=5000000"]);
+    let args = ["--target", "node", "--scenario", "large-payload", "--scale", "0.02"];
+    let run = Stressctl::run(&args).scenarios(&node.scenarios()).limit(Duration::from_secs(120)).finish();
+    let report = run.holds(&["large-payload"]).report("large-payload");
+    let climb = &report["escalation"]["payload"];
+    let end = ["largest_ok_bytes", "failure", "failed_at"].map(|key| climb[key].clone());
+    assert_eq!(end, [json!(4_000_000), json!("close-1009"), json!("publisher")], "{climb}");
+    let delivered = ["100KB", "500KB", "1MB"].iter().enumerate().map(|(i, name)| {
+        assert_eq!(report["phases"][i]["name"], *name);
+        report["phases"][i]["ledger"]["delivered"].clone()
+    });
+    assert_eq!(delivered.collect::<Vec<_>>(), [20, 20, 20]);
+    assert_eq!(report["run"]["timed_out"], json!([]));
 }
 
 /// It has no limit: what a reader does not take waits in its memory for as long as that takes. It tells no count of what

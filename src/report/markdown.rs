@@ -9,7 +9,7 @@ use super::human::{self, NOTHING, count, ratio, seconds};
 use super::markup::{code, escape, indented, line, list, named, table, unbroken};
 use super::model::{Example, Judgement, Report, Slice, Wave};
 use super::style::{mark, word};
-use super::{coming_back, disturbed, glance, reproduce, slow, trends, words};
+use super::{climbing, coming_back, disturbed, glance, reproduce, slow, trends, words};
 
 /// Name of the document within the directory of reports.
 pub const FILE: &str = "stress_results.md";
@@ -268,6 +268,12 @@ fn growth(out: &mut String, report: &Report) {
             table(out, &header, "rrrrrrrrr", &rows);
         }
         line(out, &format!("{}.", escape(&words::round_note(rounds))));
+    }
+    if let Some(sentence) = climbing::sentence(report) {
+        line(out, "### How far a payload climbed");
+        let header = ["Payload", "Published", "Owed", "Delivered", "Damaged", "Took", "Outcome"];
+        table(out, &header, "rrrrrrl", &climbing::rows(report));
+        line(out, &format!("{}.", escape(&sentence)));
     }
     let trends = trends::sentences(report);
     if !trends.is_empty() {

@@ -3,6 +3,7 @@
 //! [`model`] is the truth; [`json`] stores it, [`text`] and [`markdown`] render it and never reckon. [`progress`]
 //! is what is seen before there is a report.
 
+mod climbing;
 pub mod closing;
 mod coming_back;
 mod disturbed;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::human;
 use super::model::{Judgement, Report, Verdict};
 use super::style::{Style, chars, mark, pad, word, wrap};
-use super::{coming_back, disturbed, slow, trends, words};
+use super::{climbing, coming_back, disturbed, slow, trends, words};
 
 /// Column at which values start.
 const LABEL: usize = 15;
@@ -40,6 +40,7 @@ pub fn render(
         screen.labelled(label, &text)?;
     }
     screen.disturbed(report)?;
+    screen.climbed(report)?;
     screen.blank()?;
     screen.latency(report)?;
     screen.table(&words::RESOURCE_HEADER, &words::resource_rows(&report.resources))?;
@@ -206,6 +207,14 @@ impl<W: Write> Screen<'_, W> {
         self.blank()?;
         self.table(&words::ROUND_HEADER, &words::round_rows(rounds))?;
         self.paragraph("  ", &words::round_note(rounds))
+    }
+
+    /// How far a payload climbed, and how it failed.
+    fn climbed(&mut self, report: &Report) -> io::Result<()> {
+        let Some(sentence) = climbing::sentence(report) else { return Ok(()) };
+        self.blank()?;
+        self.table(&climbing::HEADER, &climbing::rows(report))?;
+        self.paragraph("  ", &sentence)
     }
 
     fn trends(&mut self, report: &Report) -> io::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::report::model::Judgement;
+use crate::report::model::{Health, Judgement};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Delay, FaultKind, LinkDelay};
 use crate::server::{ServeOptions, Server};
@@ -142,6 +142,27 @@ fn jitter_fails_when_no_link_is_late() {
     }
     for id in ["all-late", "all-held-up"] {
         assert_eq!(verdict_of(&hollow.reached, id), Verdict::Pass, "{id}");
+    }
+}
+
+#[test]
+fn the_combination_fails_when_nobody_thinks_and_no_link_is_late() {
+    let run = |switch: fn(&mut Plan)| report("latency-payload-fanout", 0.02, &[], switch);
+    held(&run(|_| {}));
+    // A machine that cannot keep up with payloads of 100 KB leaves it in doubt, which is no pass either.
+    let says = |report: &Report, verdict: Verdict| {
+        let doubt = report.generator.health == Health::Limited && verdict == Verdict::Inconclusive;
+        assert!(verdict == Verdict::Fail || doubt, "{verdict:?}: {:?}", report.why);
+    };
+    let hollow = run(without_delays);
+    says(&hollow, hollow.verdict);
+    for id in ["time-in-proportion", "delay-as-injected"] {
+        says(&hollow, verdict_of(&hollow.expectations, id));
+    }
+    says(&hollow, verdict_of(&hollow.reached, "really-waited"));
+    let never = run(without_beginning);
+    for id in ["all-think", "all-distant"] {
+        says(&never, verdict_of(&never.reached, id));
     }
 }
 

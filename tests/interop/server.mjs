@@ -1,9 +1,10 @@
 // A subscriptions server that is not ours to bend: graphql-ws and ws as published, with an in-memory pub/sub behind.
 //
-//   node server.mjs [PORT] [drop=N|duplicate=N]
+//   node server.mjs [PORT] [drop=N|duplicate=N|max-payload=BYTES]
 //
 // PORT defaults to 4000; 0 picks a free one. With drop=N it does not deliver its Nth event, on purpose and once;
-// with duplicate=N it delivers it twice. Payloads shorter than 100 bytes are no events to it.
+// with duplicate=N it delivers it twice; with max-payload=BYTES
+// it takes no larger message. Payloads shorter than 100 bytes are no events to it.
 //
 // It listens on 127.0.0.1 only, says where on its first line, and leaves when its standard input ends, so that it
 // cannot outlive the test that started it.
@@ -33,7 +34,7 @@ let events = 0;
 function copies(payload) {
   if (payload.length < 100) return 1;
   events += 1;
-  if (events !== Number(nth)) return 1;
+  if (events !== Number(nth) || fault === "max-payload") return 1;
   return { drop: 0, duplicate: 2 }[fault];
 }
 
@@ -130,7 +131,9 @@ function answer(response, status, value) {
   response.end(text);
 }
 
-const sockets = new WebSocketServer({ server: http, path: "/graphql" });
+// Without a limit given, that of ws: 100 MiB.
+const limit = fault === "max-payload" ? { maxPayload: Number(nth) } : {};
+const sockets = new WebSocketServer({ server: http, path: "/graphql", ...limit });
 sockets.on("connection", (socket) => {
   stats.connections += 1;
   socket.on("close", () => { stats.connections -= 1; });

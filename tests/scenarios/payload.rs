@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{Server, number, those};
+use crate::common::binary::Stressctl;
+use crate::scene::{Server, number, reduced, those};
 
 const CLIENTS: u64 = 4;
 
@@ -124,4 +125,53 @@ fn memory_that_grows_with_the_payload_is_found() {
     let report = memory(&Server::honest());
     let passed = those(&report, "expectations", "pass");
     assert!(passed.contains(&"memory-not-tenfold".to_owned()), "{}", report["why"]);
+}
+
+/// By HTTP POST a large event is published like a small one, and refused with a status that is named.
+#[test]
+fn over_http_it_climbs_and_is_refused_all_the_same() {
+    let publish = r#"
+        [targets.here.publish]
+        query = "mutation ($channel: String!, $payload: String!) { publish(channel: $channel, payload: $payload) { id } }"
+        variables = { channel = "${channel}", payload = "${payload}" }
+        http = {}
+        "#;
+    let climb = |server: &Server| {
+        let file = server.target(&server.url()) + publish;
+        let usual = ["--target", "here", "--scenario", "large-payload"];
+        let args = [&usual[..], &reduced("large-payload")].concat();
+        let run = Stressctl::run(&args).scenarios(&file).finish();
+        let report = run.holds(&["large-payload"]).report("large-payload");
+        nothing_timed_out(&report);
+        end(&report)
+    };
+    assert_eq!(climb(&Server::honest()), json!([8_000_000, "none", null]));
+    assert_eq!(climb(&Server::start(&["--max-message", "5MiB"])), json!([4_000_000, "error", "publisher"]));
+}
+
+#[test]
+fn distance_thought_and_size_together_delay_and_lose_nothing() {
+    let server = Server::honest();
+    let report = server.run("latency-payload-fanout", &[]).holds(&["latency-payload-fanout"]);
+    let report = report.report("latency-payload-fanout");
+    assert_eq!(number(&report, "/ledger/delivered"), 1_000);
+    // A batch of messages has one time of arrival, which a slow machine makes earlier than that of its last by as much
+    // as they take to handle.
+    assert!(number(&report, "/latency/deliver_from_sent/min_us") >= 450_000);
+    assert!(number(&report, "/latency/deliver/min_us") >= 900_000);
+    server.is_left_alone();
+}
+
+#[test]
+fn a_server_that_adds_to_the_delay_is_not_taken_for_the_distance() {
+    let server = Server::with("slow-down=step=200ms,max=200ms,min-bytes=1000");
+    let report = server.run("latency-payload-fanout", &[]).report("latency-payload-fanout");
+    let failed = those(&report, "expectations", "fail");
+    let doubted = those(&report, "expectations", "inconclusive");
+    assert!(server.planted() > 0);
+    // Where the machine was too busy to tell, it does not pass either.
+    assert!(
+        failed == ["delay-as-injected"] || doubted.contains(&"delay-as-injected".to_owned()),
+        "{failed:?}"
+    );
 }

@@ -177,6 +177,7 @@ pub(crate) fn reduced(scenario: &str) -> Vec<&'static str> {
         }
         // Four clients, and five events of each size before the climb.
         "large-payload" => ("0.02", &["publishers.climb.payload.up-to=8MB", "timeouts.operation=4s"]),
+        "latency-payload-fanout" => ("0.02", &[]),
         other => panic!("{other} is none of those here"),
     };
     let waits = ["timeouts.quiet=500ms", "timeouts.cool-down=200ms"];
