@@ -6,6 +6,8 @@ use stressctl::scenarios::problem::{Problem, Problems};
 
 #[path = "scenario_file/clashes.rs"]
 mod clashes;
+#[path = "scenario_file/climbs.rs"]
+mod climbs;
 #[path = "scenario_file/faults.rs"]
 mod faults;
 #[path = "scenario_file/pacing.rs"]
