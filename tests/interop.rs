@@ -24,13 +24,14 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const SOON: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let tests: [optional::Test; 8] = [
+    let tests: [optional::Test; 9] = [
         ("the_server_delivers_and_counts", the_server_delivers_and_counts),
         ("the_server_leaves_with_its_test", the_server_leaves_with_its_test),
         ("published_over_websocket", published_over_websocket),
         ("published_over_http", published_over_http),
         ("it_keeps_everything_for_slow_readers", it_keeps_everything_for_slow_readers),
         ("it_says_what_is_too_large_for_it", it_says_what_is_too_large_for_it),
+        ("nothing_is_left_over_of_who_comes_and_goes", nothing_is_left_over_of_who_comes_and_goes),
         ("one_event_that_it_drops_is_proven_lost", one_event_that_it_drops_is_proven_lost),
         ("one_event_that_it_delivers_twice_is_duplicated", one_event_that_it_delivers_twice_is_duplicated),
     ];
@@ -245,6 +246,28 @@ fn it_says_what_is_too_large_for_it() {
     });
     assert_eq!(delivered.collect::<Vec<_>>(), [20, 20, 20]);
     assert_eq!(report["run"]["timed_out"], json!([]));
+}
+
+fn nothing_is_left_over_of_who_comes_and_goes() {
+    let node = Node::start();
+    let args = ["--target", "node", "--scenario", "churn"];
+    let run = Stressctl::run(&args).scenarios(&node.scenarios()).limit(Duration::from_secs(240)).finish();
+    let report = run.report("churn");
+    let cycles = &report["faults"]["churn"]["cycles"];
+    for (count, expected) in [("completed", 135), ("failed_by_plan", 15), ("failed", 0)] {
+        assert_eq!(cycles[count], expected, "{cycles}");
+    }
+    // An event that it takes in only after the next subscribe arrives there, although it was owed to the cycle before.
+    let (recovered, owed) = (&report["ledger"]["recovered"], &report["ledger"]["obligations"]);
+    assert!(recovered.as_u64() < owed.as_u64().map(|owed| owed / 20), "{recovered} of {owed}");
+    for count in ["lost", "after_unsubscribe", "duplicated", "corrupted", "unverified"] {
+        assert_eq!(report["ledger"][count], 0, "{count}");
+    }
+    let judged = |list: &str| report[list].as_array().expect("a list").clone();
+    for judged in judged("expectations").into_iter().chain(judged("reached")) {
+        assert_ne!(judged["verdict"], "fail", "{judged}");
+    }
+    assert_eq!(node.statistics()["subscriptions"], 0);
 }
 
 /// It has no limit: what a reader does not take waits in its memory for as long as that takes. It tells no count of what

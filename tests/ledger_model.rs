@@ -47,6 +47,8 @@ enum Step {
         back: u64,
         how: How,
         delay_ns: u64,
+        /// Under the operation of an earlier cycle.
+        earlier: bool,
     },
     /// A subscription receives a barrier.
     Barrier {
@@ -67,6 +69,10 @@ enum Step {
         how: End,
     },
     Leave {
+        sub: usize,
+    },
+    /// The connection is cut after an unsubscribe that nothing answered.
+    CutBehind {
         sub: usize,
     },
     Answered {
@@ -104,18 +110,28 @@ fn how() -> impl Strategy<Value = How> {
 
 fn receive() -> impl Strategy<Value = Step> {
     let back = prop_oneof![6 => Just(0_u64), 2 => 0..4_u64, 1 => 0..60_u64];
-    (0..SUBSCRIPTIONS, 0..streams().len(), back, how(), 0..100_u64)
-        .prop_map(|(sub, stream, back, how, delay_ns)| Step::Receive { sub, stream, back, how, delay_ns })
+    let earlier = prop::bool::weighted(0.2);
+    (0..SUBSCRIPTIONS, 0..streams().len(), back, how(), 0..100_u64, earlier).prop_map(
+        |(sub, stream, back, how, delay_ns, earlier)| Step::Receive {
+            sub,
+            stream,
+            back,
+            how,
+            delay_ns,
+            earlier,
+        },
+    )
 }
 
 fn life() -> impl Strategy<Value = Step> {
     let subs = || 0..SUBSCRIPTIONS;
-    let end = prop_oneof![3 => Just(End::Died), 3 => Just(End::Cut), 1 => Just(End::Unsubscribed)];
+    let end = prop_oneof![3 => Just(End::Died), 3 => Just(End::Cut), 1 => Just(End::Unsubscribed), 3 => Just(End::Left)];
     prop_oneof![
         6 => (subs(), prop_oneof![Just(0), 0..9_u64]).prop_map(|(sub, ago)| Step::Subscribed { sub, ago }),
         8 => subs().prop_map(|sub| Step::Confirm { sub }),
         5 => (subs(), end).prop_map(|(sub, how)| Step::End { sub, how }),
         1 => subs().prop_map(|sub| Step::Leave { sub }),
+        2 => subs().prop_map(|sub| Step::CutBehind { sub }),
         1 => subs().prop_map(|sub| Step::Answered { sub }),
     ]
 }
@@ -256,6 +272,10 @@ impl Both {
                 self.ledger.leave(sub);
                 self.model.leave(sub);
             }
+            Step::CutBehind { sub } => {
+                self.ledger.cut_behind(sub);
+                self.model.cut_behind(sub);
+            }
             Step::Answered { sub } => {
                 self.ledger.unsubscribe_answered(sub);
                 self.model.answered(sub);
@@ -267,7 +287,7 @@ impl Both {
             Step::GiveUp { sub } => {
                 assert_eq!(self.ledger.give_up_barriers(sub), self.model.give_up(sub));
             }
-            Step::Receive { sub, stream, back, how, delay_ns } => {
+            Step::Receive { sub, stream, back, how, delay_ns, earlier } => {
                 let stream = StreamId(stream as u32);
                 let published = self.roster.published(stream);
                 let seq = match how {
@@ -275,16 +295,9 @@ impl Both {
                     _ if published == 0 => return,
                     _ => (published - 1).saturating_sub(back),
                 };
-                self.receive(sub, &self.token(stream, seq, how, Kind::Event), how, delay_ns);
+                self.receive(sub, &self.token(stream, seq, how, Kind::Event), how, delay_ns, earlier);
             }
-            Step::Barrier { sub, stream, how } => {
-                let stream = StreamId(stream as u32);
-                let token = self.token(stream, self.roster.published(stream), how, Kind::Barrier);
-                let seq = token.seq - u64::from(how == How::Damaged).min(token.seq)
-                    + u64::from(how == How::Unpublished);
-                let token = Token { seq, ..token };
-                assert_eq!(self.ledger.barrier(sub, &token), self.model.barrier(sub, &token));
-            }
+            Step::Barrier { sub, stream, how } => self.barrier(sub, stream, how),
         }
         // The model looks at everything for it.
         if self.model.now.is_multiple_of(16) {
@@ -308,7 +321,7 @@ impl Both {
         }
     }
 
-    fn receive(&mut self, sub: usize, token: &Token, how: How, delay_ns: u64) {
+    fn receive(&mut self, sub: usize, token: &Token, how: How, delay_ns: u64, earlier: bool) {
         let found = match how {
             How::Damaged => Found::Damaged(*token),
             How::Broken => Found::Broken,
@@ -316,13 +329,22 @@ impl Both {
         };
         let (recv_ns, phase) = (token.due_ns + delay_ns, phase_of(token.seq));
         self.ledger.count_receipt(sub, phase);
-        let receipt = self.ledger.receive(sub, &found, recv_ns, phase);
-        let expected = self.model.receive(sub, &found, delay_ns > DEADLINE_NS);
+        let receipt = self.ledger.receive_under(sub, &found, recv_ns, phase, earlier);
+        let expected = self.model.receive(sub, &found, delay_ns > DEADLINE_NS, earlier);
         assert_eq!(receipt.class(), expected, "{token:?}");
         if let Receipt::First { late, owed, .. } = receipt {
             assert_eq!(late, delay_ns > DEADLINE_NS);
             assert_eq!(owed, self.model.is_owed(sub, token));
         }
+    }
+
+    fn barrier(&mut self, sub: usize, stream: usize, how: How) {
+        let stream = StreamId(stream as u32);
+        let token = self.token(stream, self.roster.published(stream), how, Kind::Barrier);
+        let seq =
+            token.seq - u64::from(how == How::Damaged).min(token.seq) + u64::from(how == How::Unpublished);
+        let token = Token { seq, ..token };
+        assert_eq!(self.ledger.barrier(sub, &token), self.model.barrier(sub, &token));
     }
 
     fn await_barriers(&mut self) {

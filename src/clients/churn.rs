@@ -290,3 +290,7 @@ impl Churner {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "churn_tests.rs"]
+mod tests;

@@ -86,7 +86,8 @@ impl Shard {
             state.ledger.receive_stray(sub, token, now_ns, phase, Receipt::AfterUnsubscribe);
             return;
         }
-        let receipt = state.ledger.receive(sub, found, now_ns, phase);
+        let earlier = arrival.under != Under::Present;
+        let receipt = state.ledger.receive_under(sub, found, now_ns, phase, earlier);
         if let Some(climb) = &self.plan.board.climb {
             let streams = &self.plan.board.streams;
             match (found, receipt) {

@@ -257,6 +257,9 @@ impl Shard {
         let state = &mut *self.state.borrow_mut();
         for index in subs.map(|i| i as usize) {
             let before = state.stop(index, how, &self.plan.board);
+            if before == SubState::Unsubscribed && how == End::Cut {
+                state.ledger.cut_behind(index);
+            }
             // Whatever held it held this connection.
             state.ledger.let_go(index);
             let sub = &mut state.subs[index];

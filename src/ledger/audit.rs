@@ -13,6 +13,7 @@ use super::book::{Book, Room};
 use super::counts::{ReceiptClass, Totals};
 use super::lives::{Edge, Lives, Mark, NEVER, OlderEpochs, Standing};
 use super::roster::Roster;
+use super::settled::Forgotten;
 use super::streams::{StreamId, Streams};
 
 /// Most damaged obligations remembered by a shard; beyond it nobody knows whether what is missing
@@ -131,6 +132,8 @@ pub struct ShardLedger {
     pub(super) damaged: HashSet<(usize, StreamId, u64)>,
     /// A publisher whose missing deliveries are waited for by nobody.
     pub(super) forgone: Option<u32>,
+    /// What was missing of memberships that are not kept any more.
+    pub(super) forgotten: HashMap<(usize, StreamId), Forgotten>,
     pub(super) totals: Totals,
 }
 
@@ -148,6 +151,7 @@ impl ShardLedger {
             held: HashMap::new(),
             damaged: HashSet::new(),
             forgone: None,
+            forgotten: HashMap::new(),
             totals: Totals::new(config.groups, config.phases),
             config,
         }
@@ -192,6 +196,9 @@ impl ShardLedger {
         let slots = streams.streams_of_channel(self.subscriptions[sub].channel);
         self.lives.begin(sub, slots.map(|stream| (streams.slot(stream), first(stream))));
         self.forget_barriers(sub);
+        if joins {
+            self.settle_past(sub);
+        }
     }
 
     /// The live incarnation ends. Having died or been cut, the subscription stays a member, away, until it is confirmed
@@ -264,6 +271,14 @@ impl ShardLedger {
         }
     }
 
+    /// A fault of ours ended the connection of a subscription that had been unsubscribed in mid-run and was not answered
+    /// yet: what was on its way to it came to an end with the connection, and not with the unsubscribe.
+    pub fn cut_behind(&mut self, sub: usize) {
+        if self.lives.standing(sub) == Standing::Outside && self.lives.is_behind(sub) {
+            self.lives.cut_behind(sub);
+        }
+    }
+
     /// The quiet period after the last publish has passed: what is still missing on an incarnation that is live
     /// now may be presumed lost, even if it is unsubscribed before the ledger is closed.
     pub fn quiet_passed(&mut self) {
@@ -319,6 +334,7 @@ impl ShardLedger {
             + self.damaged.capacity() * size_of::<(usize, StreamId, u64)>()
             + self.held.capacity() * size_of::<(usize, Vec<u64>)>()
             + self.held.values().map(|marks| marks.capacity() * size_of::<u64>()).sum::<usize>()
+            + self.forgotten.capacity() * size_of::<((usize, StreamId), Forgotten)>()
             + self.lives.heap_bytes()
     }
 
@@ -379,7 +395,7 @@ mod tests {
         let mut expected = 24 + 8 + 8 + 16;
         assert_eq!(ledger.heap_bytes(), expected);
         [0, 2].iter().for_each(|seq| _ = ledger.receive(0, &Found::Intact(token(0, *seq)), 0, 0));
-        expected += 40 + 4 * 16;
+        expected += 48 + 4 * 16;
         assert_eq!(ledger.heap_bytes(), expected, "a gap");
         ledger.receive(0, &Found::Damaged(token(0, 1)), 0, 0);
         expected += ledger.damaged.capacity() * 24;

@@ -66,6 +66,8 @@ struct Gaps {
     missing: Missing,
     /// A gap did not fit into the room.
     capped: bool,
+    /// What lies before this was forgotten.
+    floor: u64,
 }
 
 /// The seqs inside the window that were not received.
@@ -109,6 +111,9 @@ impl Book {
             return Receipt::First { reordered: false };
         }
         if seq < self.low {
+            if self.gaps.as_ref().is_some_and(|gaps| seq < gaps.floor) {
+                return Receipt::Unverified;
+            }
             if seq + 1 < self.low && !self.open_gap(seq + 1..self.low, room) {
                 return Receipt::Unverified;
             }
@@ -177,6 +182,25 @@ impl Book {
         self.missing_ranges(range.start..end).last().filter(|gap| gap.end == end).map_or(end, |gap| gap.start)
     }
 
+    /// Forgets what lies below `floor`: whatever arrives of it from now on cannot be told from what had arrived, and no
+    /// question about it is answered. Memory of gaps is given back to `room`.
+    pub fn forget_below(&mut self, floor: u64, room: &mut Room) {
+        let floor = floor.min(self.window().end);
+        if self.low == EMPTY || floor <= self.low {
+            return;
+        }
+        self.low = floor;
+        let gaps = self.gaps.get_or_insert_default();
+        gaps.floor = floor;
+        gaps.missing.forget_below(floor, room);
+    }
+
+    /// How many gaps there are, or as many as would take the memory of this book.
+    #[must_use]
+    pub fn gaps(&self) -> usize {
+        self.gaps.as_ref().map_or(0, |gaps| gaps.missing.heap_bytes() / size_of::<Range<u64>>())
+    }
+
     /// Bytes on the heap.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
@@ -190,6 +214,30 @@ impl Missing {
             Self::List(list) => list.capacity() * size_of::<Range<u64>>(),
             Self::Bitmap { words, .. } => words.capacity() * size_of::<u64>(),
         }
+    }
+
+    fn forget_below(&mut self, floor: u64, room: &mut Room) {
+        let before = self.heap_bytes();
+        match self {
+            Self::List(list) => {
+                list.drain(..list.partition_point(|gap| gap.end <= floor));
+                if let Some(first) = list.first_mut() {
+                    first.start = first.start.max(floor);
+                }
+                list.shrink_to(list.len() + list.len() / 2);
+            }
+            Self::Bitmap { base, words } => {
+                let whole = (floor.saturating_sub(*base) / 64).min(words.len() as u64);
+                words.drain(..whole as usize);
+                *base += whole * 64;
+                let part = floor.saturating_sub(*base);
+                if let Some(first) = words.first_mut().filter(|_| part < 64) {
+                    *first &= u64::MAX << part;
+                }
+                words.shrink_to(words.len() + words.len() / 2);
+            }
+        }
+        room.bytes += before.saturating_sub(self.heap_bytes());
     }
 
     /// Adds a gap before or behind all others; false: no room, and nothing changed.

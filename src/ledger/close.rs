@@ -59,6 +59,7 @@ impl ShardLedger {
         for sub in 0..self.subscriptions.len() {
             self.close_subscription(sub, facts, &mut totals);
         }
+        self.close_forgotten(facts, &mut totals);
         totals
     }
 

@@ -104,6 +104,15 @@ impl Past<'_> {
 const BLANK: Mark =
     Mark { from: 0, first: 0, end: 0, acked_end: 0, long_acked: 0, high: 0, left: NEVER, given_up: false };
 
+const NO_ONE: Life = Life {
+    previous: NO_LIFE,
+    how: End::Died,
+    joined: false,
+    lived_on: false,
+    answered: false,
+    flushed_ns: NEVER,
+};
+
 /// Earlier epochs of a stream, and the end of what arrived of each.
 pub(super) type OlderEpochs = Vec<(Range<u64>, u64)>;
 
@@ -115,6 +124,8 @@ pub(super) struct Lives {
     /// One row of `slots` per subscription.
     edges: Vec<Edge>,
     past: Vec<Life>,
+    /// Places in `past` of lives that were taken out.
+    free: Vec<u32>,
     /// One row of `slots` per ended life.
     marks: Vec<Mark>,
     /// Of the few marks over more than one epoch, by their index.
@@ -135,6 +146,7 @@ impl Lives {
             now: vec![now; subscriptions],
             edges: vec![Edge { soft: NEVER, hard: 0 }; subscriptions * slots],
             past: Vec::new(),
+            free: Vec::new(),
             marks: Vec::new(),
             older: HashMap::new(),
         }
@@ -180,8 +192,8 @@ impl Lives {
         marks: impl IntoIterator<Item = (usize, Mark, OlderEpochs)>,
     ) {
         let leaves = how.leaves();
-        let row = self.marks.len();
-        self.marks.resize(row + self.slots, BLANK);
+        let place = self.free.pop().unwrap_or_else(|| self.add_place());
+        let row = place as usize * self.slots;
         for (slot, mark, older) in marks {
             self.marks[row + slot] = mark;
             if !older.is_empty() {
@@ -198,9 +210,9 @@ impl Lives {
             answered: false,
             flushed_ns: NEVER,
         };
-        now.past = u32::try_from(self.past.len()).expect("fewer than 2^32 lives");
+        now.past = place;
         now.standing = if leaves { Standing::Outside } else { Standing::Away };
-        self.past.push(life);
+        self.past[place as usize] = life;
     }
 
     /// A member that is away will not come back; its hard edges say from where on it is owed nothing.
@@ -241,15 +253,77 @@ impl Lives {
         }
     }
 
+    /// Notes that it was a cut that ended the newest life: it had left, and nothing had answered that.
+    pub(super) fn cut_behind(&mut self, sub: usize) {
+        let newest = self.past.get_mut(self.now[sub].past as usize);
+        if let Some(life) = newest.filter(|life| life.how == End::Left && !life.answered) {
+            life.how = End::Cut;
+        }
+    }
+
     /// The ended lives of a subscription with their marks for one slot, newest first.
     pub(super) fn past(&self, sub: usize, slot: usize) -> impl Iterator<Item = Past<'_>> {
-        let at = |index: u32| Some((index, self.past.get(index as usize)?));
-        std::iter::successors(at(self.now[sub].past), move |(_, life)| at(life.previous)).map(
-            move |(index, life)| {
-                let index = index as usize * self.slots + slot;
-                Past { life, mark: &self.marks[index], older: self.older.get(&index) }
-            },
-        )
+        self.chain(sub).map(move |index| self.as_past(index, slot))
+    }
+
+    /// The ended lives of a subscription, newest first.
+    fn chain(&self, sub: usize) -> impl Iterator<Item = u32> + '_ {
+        let at = |index: u32| (index != NO_LIFE).then_some(index);
+        std::iter::successors(at(self.now[sub].past), move |index| at(self.past[*index as usize].previous))
+    }
+
+    /// An ended life as one stream sees it.
+    pub(super) fn as_past(&self, index: u32, slot: usize) -> Past<'_> {
+        let row = index as usize * self.slots + slot;
+        Past { life: &self.past[index as usize], mark: &self.marks[row], older: self.older.get(&row) }
+    }
+
+    /// What an ended life was owed of one stream.
+    pub(super) fn mark(&self, index: u32, slot: usize) -> &Mark {
+        &self.marks[index as usize * self.slots + slot]
+    }
+
+    /// The memberships that are over of a subscription whose present one has just begun, newest first; each is its lives,
+    /// newest first.
+    pub(super) fn memberships(&self, sub: usize) -> impl Iterator<Item = Vec<u32>> + '_ {
+        let mut lives = self.chain(sub).peekable();
+        std::iter::from_fn(move || {
+            lives.peek()?;
+            let mut membership = Vec::new();
+            for index in lives.by_ref() {
+                membership.push(index);
+                if self.past[index as usize].joined {
+                    break;
+                }
+            }
+            Some(membership)
+        })
+    }
+
+    /// Takes a membership out that comes before the life `newer`, if there is one.
+    pub(super) fn take_out(&mut self, sub: usize, newer: Option<u32>, membership: &[u32]) {
+        let Some(oldest) = membership.last() else { return };
+        let before = self.past[*oldest as usize].previous;
+        match newer {
+            Some(newer) => self.past[newer as usize].previous = before,
+            None => self.now[sub].past = before,
+        }
+        for &index in membership {
+            let row = index as usize * self.slots;
+            if !self.older.is_empty() {
+                (row..row + self.slots).for_each(|row| _ = self.older.remove(&row));
+            }
+            self.marks[row..row + self.slots].fill(BLANK);
+            self.free.push(index);
+        }
+    }
+
+    /// Place for one more life.
+    fn add_place(&mut self) -> u32 {
+        let place = u32::try_from(self.past.len()).expect("fewer than 2^32 lives");
+        self.past.push(NO_ONE);
+        self.marks.resize(self.marks.len() + self.slots, BLANK);
+        place
     }
 
     /// First seq owed to the membership that a member is in.
@@ -282,7 +356,29 @@ impl Lives {
 
     /// Notes that a seq arrived under the operation of the newest life although that has ended.
     pub(super) fn raise(&mut self, sub: usize, slot: usize, seq: u64) {
-        let index = self.now[sub].past as usize * self.slots + slot;
+        self.raise_in(self.now[sub].past, slot, seq);
+    }
+
+    /// The newest of the lives that have ended which may have been given an event.
+    pub(super) fn holder(&self, sub: usize, slot: usize, seq: u64, sent_ns: u64) -> Option<u32> {
+        let mut lives = self.chain(sub).peekable();
+        while let Some(index) = lives.next() {
+            let (life, mark) = (&self.past[index as usize], self.mark(index, slot));
+            let before = lives.peek().filter(|_| !life.joined).map(|before| &self.past[*before as usize]);
+            let is_later = before.is_some_and(|before| sent_ns > before.flushed_ns);
+            if seq < mark.end && (seq >= mark.from || is_later) {
+                return Some(index);
+            }
+            if life.joined && seq >= mark.first {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Notes that a seq arrived under the operation of a life that has ended.
+    pub(super) fn raise_in(&mut self, life: u32, slot: usize, seq: u64) {
+        let index = life as usize * self.slots + slot;
         let Some(mark) = self.marks.get_mut(index).filter(|mark| seq < mark.end) else { return };
         let older = self.older.get_mut(&index).into_iter().flatten();
         let high = older.into_iter().find(|(epoch, _)| epoch.contains(&seq)).map(|(_, high)| high);
@@ -295,6 +391,7 @@ impl Lives {
         self.now.capacity() * size_of::<Now>()
             + self.edges.capacity() * size_of::<Edge>()
             + self.past.capacity() * size_of::<Life>()
+            + self.free.capacity() * size_of::<u32>()
             + self.marks.capacity() * size_of::<Mark>()
             + self.older.capacity() * size_of::<(usize, OlderEpochs)>()
             + older.sum::<usize>()

@@ -13,6 +13,7 @@ pub mod counts;
 mod lives;
 mod receive;
 pub mod roster;
+mod settled;
 #[cfg(test)]
 mod slip;
 pub mod streams;

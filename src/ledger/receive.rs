@@ -30,12 +30,25 @@ impl ShardLedger {
     /// Enters one event's token that arrived under the operation of `sub`. `phase` is the phase the event
     /// belongs to, by its due time; for a broken token the current one. Probes and the like stay out.
     pub fn receive(&mut self, sub: usize, found: &Found, recv_ns: u64, phase: usize) -> Receipt {
+        self.receive_under(sub, found, recv_ns, phase, false)
+    }
+
+    /// The same; `earlier`: it came under an operation that was ended before the present one was asked for. What that
+    /// was owed has come to where it belongs, however late it is.
+    pub fn receive_under(
+        &mut self,
+        sub: usize,
+        found: &Found,
+        recv_ns: u64,
+        phase: usize,
+        earlier: bool,
+    ) -> Receipt {
         debug_assert!(
             !matches!(found, Found::Intact(token) if token.kind != Kind::Event),
             "only events are owed"
         );
         let receipt = match found {
-            Found::Intact(token) => self.judge(sub, token, recv_ns, phase),
+            Found::Intact(token) => self.judge(sub, token, recv_ns, phase, earlier),
             Found::Damaged(token) => self.note_damage(sub, token),
             Found::Broken => Receipt::Corrupted,
         };
@@ -83,7 +96,7 @@ impl ShardLedger {
         known.then_some(stream)
     }
 
-    fn judge(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize) -> Receipt {
+    fn judge(&mut self, sub: usize, token: &Token, recv_ns: u64, phase: usize, earlier: bool) -> Receipt {
         let shape = self.subscriptions[sub];
         let Some(stream) = self.published(token) else { return Receipt::Phantom };
         if token.channel != shape.channel {
@@ -101,8 +114,15 @@ impl ShardLedger {
             book::Receipt::Duplicate => return Receipt::Duplicated,
             book::Receipt::Unverified => return Receipt::Unverified,
         };
-        let arrival =
-            if live && seq >= edge.soft { Some(Arrival::Here) } else { self.arrival(sub, slot, token) };
+        let holder = if earlier { self.lives.holder(sub, slot, seq, token.sent_ns) } else { None };
+        let arrival = if let Some(life) = holder {
+            self.lives.raise_in(life, slot, seq);
+            Some(Arrival::Here)
+        } else if live && seq >= edge.soft {
+            Some(Arrival::Here)
+        } else {
+            self.arrival(sub, slot, token)
+        };
         let late = recv_ns.saturating_sub(token.due_ns) > self.config.deadline_ns;
         let counts = self.totals.cell(usize::from(shape.group), phase);
         counts.reordered += u64::from(reordered);

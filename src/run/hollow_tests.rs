@@ -242,3 +242,19 @@ fn saturation_shows_nothing_when_everybody_keeps_up() {
     shows_nothing(fast, Verdict::Fail);
     shows_nothing(without_beginning, Verdict::Inconclusive);
 }
+
+/// Nobody comes and goes, whatever else holds.
+#[test]
+fn churn_shows_nothing_when_everybody_stays() {
+    let stay = |plan: &mut Plan| {
+        plan.faults.retain(|fault| fault.name != "fail");
+        let churn = plan.faults.iter_mut().find(|fault| fault.name == "churn").expect("it has one");
+        let none = Some(Delay::Fixed(Duration::ZERO));
+        churn.kind = FaultKind::LinkDelay(LinkDelay { up: none, down: none, buffer: 1 << 20 });
+    };
+    let hollow = report("churn-failures-memory", 0.02, &["publishers.feed.events=100"], stay);
+    assert_ne!(hollow.verdict, Verdict::Pass, "{:?}", hollow.why);
+    for id in ["all-churned", "every-moment"] {
+        assert_ne!(verdict_of(&hollow.reached, id), Verdict::Pass, "{id}");
+    }
+}

@@ -167,8 +167,8 @@ impl Model {
             op.ended = Some((now, how));
             // In vain.
             op.given_up.extend(op.awaited.iter().copied());
-            self.members[sub] = how != End::Unsubscribed;
-        } else if how == End::Unsubscribed && self.members[sub] {
+            self.members[sub] = !how.leaves();
+        } else if how.leaves() && self.members[sub] {
             self.leave(sub);
         }
     }
@@ -182,11 +182,19 @@ impl Model {
         }
     }
 
+    pub(super) fn cut_behind(&mut self, sub: usize) {
+        if let Some(op) = self.operations[sub].last_mut().filter(|op| !op.answered)
+            && let Some((at, End::Left)) = op.ended
+        {
+            op.ended = Some((at, End::Cut));
+        }
+    }
+
     pub(super) fn answered(&mut self, sub: usize) {
         if !self.members[sub] {
             self.answered_at[sub].get_or_insert(self.now);
             let last = self.operations[sub].iter_mut().rfind(|op| op.confirmed_at.is_some());
-            if let Some(op) = last.filter(|op| op.ended.is_some_and(|(_, how)| how == End::Unsubscribed)) {
+            if let Some(op) = last.filter(|op| op.ended.is_some_and(|(_, how)| how.leaves())) {
                 op.answered = true;
             }
         }
@@ -272,13 +280,14 @@ impl Model {
         self.owed.iter().any(|owed| owed.sub == sub && Some(owed.stream) == stream && owed.seq == token.seq)
     }
 
-    pub(super) fn receive(&mut self, sub: usize, found: &Found, late: bool) -> ReceiptClass {
-        let class = self.class_of(sub, found, late);
+    /// `earlier`: under an operation that was ended before the present one was asked for.
+    pub(super) fn receive(&mut self, sub: usize, found: &Found, late: bool, earlier: bool) -> ReceiptClass {
+        let class = self.class_of(sub, found, late, earlier);
         *self.receipts.entry(class).or_default() += 1;
         class
     }
 
-    fn class_of(&mut self, sub: usize, found: &Found, late: bool) -> ReceiptClass {
+    fn class_of(&mut self, sub: usize, found: &Found, late: bool, earlier: bool) -> ReceiptClass {
         let (token, intact) = match found {
             Found::Intact(token) => (token, true),
             Found::Damaged(token) => (token, false),
@@ -307,7 +316,14 @@ impl Model {
         }
         let epoch_of = |seq| self.event(stream, seq).expect("it arrived").epoch;
         let reordered = self.arrivals.iter().filter(same).any(|a| a.seq > seq && epoch_of(a.seq) == epoch);
-        let operation = self.operations[sub].iter().rposition(|op| !op.abandoned);
+        let present = self.operations[sub].iter().rposition(|op| !op.abandoned);
+        let ended = |index: &usize| {
+            let op = &self.operations[sub][*index];
+            op.ended.is_some() && op.confirmed_at.is_some() && self.might_be_given(sub, *index, event)
+        };
+        // An earlier one has it, if it might be that one's.
+        let before = (0..self.operations[sub].len()).rfind(ended).filter(|_| earlier);
+        let operation = before.or(present);
         let here = operation.is_some_and(|op| self.might_be_given(sub, op, event));
         let owed = self.is_owed(sub, token);
         self.reordered += u64::from(reordered);

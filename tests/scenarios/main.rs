@@ -1,6 +1,7 @@
 //! The scenarios that break things on purpose, reduced: that they hold against an honest server, as that server saw
 //! it too, and fail against the defect that each exists to find.
 
+mod churn;
 #[path = "../common/mod.rs"]
 mod common;
 mod honest;
