@@ -29,6 +29,9 @@ use crate::protocol::graphql_transport_ws::Message as Said;
 use crate::protocol::refusal;
 use crate::scenarios::plan::DropPoint;
 
+/// A message longer than this has a look at the clock of its own, bytes.
+const LONG: usize = 4 << 10;
+
 /// Messages handled in one poll before other connections get their turn.
 const BUDGET: usize = 64;
 
@@ -250,8 +253,9 @@ impl Live {
                 }
                 Poll::Ready(Some(Ok(message))) => message,
             };
-            // One clock read per readiness batch: reading it costs more than recording a latency.
-            if now_ns == 0 {
+            // One clock read per readiness batch: reading it costs more than recording a latency. A long message takes
+            // longer than both, and the next would seem to have come before it did.
+            if now_ns == 0 || message.len() > LONG {
                 now_ns = shard.plan.board.clock.now_ns();
                 if let Some(pulse) = &mut self.pulse {
                     pulse.heard(now_ns);
