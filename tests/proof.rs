@@ -59,7 +59,7 @@ fn lost_deliveries_are_counted_exactly() {
             classes(&report),
             json!({
                 "obligations": OWED, "delivered": got, "receipts": got, "first_receipts": got,
-                "lost": lost, "lost_proven": lost,
+                "lost": lost, "lost_proven": lost, "lost_unexplained": lost,
             })
         );
         assert_eq!(failed(&report), ["nothing-lost", "all-delivered"]);
@@ -77,7 +77,10 @@ fn losing_everything_is_found_too() {
         let file = FANOUT.to_owned() + &server.counted_target().replace("ordered = true", ordered);
         let run = Stressctl::run(&["--target", "bad", "--scenario", "fanout"]).scenarios(&file);
         let report = run.finish().exits(1).report("fanout");
-        assert_eq!(classes(&report), json!({ "obligations": OWED, "lost": OWED, class: OWED }));
+        assert_eq!(
+            classes(&report),
+            json!({ "obligations": OWED, "lost": OWED, class: OWED, "lost_unexplained": OWED })
+        );
         assert!(failed(&report).contains(&"nothing-lost"), "{:?}", failed(&report));
     }
 }

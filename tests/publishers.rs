@@ -110,7 +110,7 @@ fn a_barrier_proves_that_the_very_last_event_was_lost() {
         assert_eq!(
             classes(&report),
             json!({
-                "obligations": OWED, "delivered": OWED - 4, "lost": 4, "lost_proven": 4,
+                "obligations": OWED, "delivered": OWED - 4, "lost": 4, "lost_proven": 4, "lost_unexplained": 4,
                 "receipts": OWED - 4, "first_receipts": OWED - 4,
             })
         );
@@ -125,7 +125,7 @@ fn a_server_that_delivers_nothing_any_more_has_lost_what_it_owes() {
     assert_eq!(
         classes(&report),
         json!({
-            "obligations": OWED, "delivered": OWED - 40, "lost": 40, "lost_presumed": 40,
+            "obligations": OWED, "delivered": OWED - 40, "lost": 40, "lost_presumed": 40, "lost_unexplained": 40,
             "receipts": OWED - 40, "first_receipts": OWED - 40,
         })
     );

@@ -38,8 +38,8 @@ fn every_planted_defect_is_found_exactly_and_an_honest_server_raises_no_alarm() 
     assert!(matrix["duration_s"].as_f64() < Some(120.0), "{}", matrix["duration_s"]);
 }
 
-/// It needs clients that do not read: `tests/scenarios` has it found by a whole scenario.
-const BY_SCENARIOS: [&str; 1] = ["serialise"];
+/// They need clients that do not read, or a rate that is not held: `tests/scenarios` has each found by a whole scenario.
+const BY_SCENARIOS: [&str; 2] = ["serialise", "slow-publish"];
 
 /// The server knows what can be planted; a kind that nobody plants would never be looked for.
 #[test]

@@ -138,14 +138,14 @@ impl Endpoint {
             None => Link::plain(tcp),
             Some(control) => Link::under(tcp, Rc::clone(control)),
         };
-        let Some((connector, name)) = &self.tls else { return Ok(link.into()) };
+        let Some((connector, name)) = &self.tls else { return Ok(Stream::Plain(link)) };
         let began = clock::now();
         match timeout(self.timeouts.connect, Box::pin(connector.connect(name.clone(), link))).await {
             Err(_) => Err(refuse(Stage::Tls, Reason::Timeout)),
             Ok(Err(e)) => Err(self.refuse_io(Stage::Tls, &e)),
             Ok(Ok(tls)) => {
                 stages.tls = Some(began.elapsed());
-                Ok(tls.into())
+                Ok(Stream::Tls(Box::new(tls)))
             }
         }
     }

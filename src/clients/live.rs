@@ -66,6 +66,15 @@ pub(super) enum Answer {
     Came(u64),
 }
 
+/// Whose close frame there has been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goodbye {
+    Unsaid,
+    Ours,
+    /// Theirs has arrived, whether or not there was one of ours.
+    Theirs,
+}
+
 /// An established connection.
 pub(super) struct Live {
     seat: Seat,
@@ -88,9 +97,7 @@ pub(super) struct Live {
     pulse: Option<Box<Pulse>>,
     /// Something was handed to the socket and not flushed.
     dirty: bool,
-    closing: bool,
-    /// The server's close frame has arrived.
-    closed_by_server: bool,
+    goodbye: Goodbye,
     /// The server's close frame, or a violation of ours to report.
     verdict: Option<Box<Refusal>>,
     /// It thinks before its next subscribe.
@@ -130,8 +137,7 @@ impl Live {
             chatty: false,
             pulse,
             dirty: false,
-            closing: false,
-            closed_by_server: false,
+            goodbye: Goodbye::Unsaid,
             verdict: None,
             thinking: None,
             thought: false,
@@ -152,7 +158,7 @@ impl Live {
 
     /// Whether it can still be cut: neither side has said goodbye.
     pub(super) fn is_open(&self) -> bool {
-        !self.closing
+        self.goodbye == Goodbye::Unsaid
     }
 
     /// It is to end in the middle of something; whether it takes that on, which it does once.
@@ -198,7 +204,8 @@ impl Live {
         if let Some(end) = self.read(shard, cx) {
             return Poll::Ready(end);
         }
-        if let Some(refusal) = self.verdict.take_if(|_| !self.closing) {
+        let is_open = self.is_open();
+        if let Some(refusal) = self.verdict.take_if(|_| is_open) {
             return Poll::Ready(end(shard, *refusal));
         }
         if let Some(doom) = self.cycle(shard, cx, false) {
@@ -212,7 +219,7 @@ impl Live {
             return Poll::Ready(Ended::Doomed(doom));
         }
         let is_out = !self.dirty && self.socket.get_ref().has_sent();
-        if self.closed_by_server && is_out && !is_ending(shard) {
+        if self.goodbye == Goodbye::Theirs && is_out && !is_ending(shard) {
             // Our answer is out; a server that keeps the TCP connection all the same is not waited for.
             let refusal = self.verdict.take().expect("a close frame leaves its meaning");
             return Poll::Ready(end(shard, *refusal));
@@ -223,7 +230,7 @@ impl Live {
 
     /// The end that has been planned, once it is time for it.
     fn at_its_point(&self) -> Option<Doom> {
-        let errand = self.errand.as_ref().filter(|_| !self.closing)?;
+        let errand = self.errand.as_ref().filter(|_| self.is_open())?;
         let cut_short = errand.doom.point == DropPoint::ReceivePartial
             && self.socket.get_ref().control().is_some_and(|control| control.was_cut_short());
         // What it ends in the middle of has to be under way, or it would end before that.
@@ -278,8 +285,7 @@ impl Live {
             Message::Ping(_) => self.dirty = true,
             Message::Close(frame) => {
                 self.dirty = true;
-                self.closing = true;
-                self.closed_by_server = true;
+                self.goodbye = Goodbye::Theirs;
                 if !is_ending(shard) {
                     // From here on nothing can be owed to it.
                     shard.notice_end(&self.seat);
@@ -416,7 +422,7 @@ impl Live {
 
     /// Whether there is something to say; passes over what is not to be asked for or ended any more.
     fn pending_write(&mut self, shard: &Shard, cx: &mut Context<'_>) -> bool {
-        if self.closing {
+        if !self.is_open() {
             return false;
         }
         let course = shard.course();
@@ -495,7 +501,7 @@ impl Live {
             dialect.ping(&self.question(), &mut text);
             self.answer = Answer::Awaited;
         } else {
-            self.closing = true;
+            self.goodbye = Goodbye::Ours;
             let (code, reason) = (CloseCode::Normal, Utf8Bytes::default());
             return Message::Close(Some(CloseFrame { code, reason }));
         }

@@ -18,49 +18,41 @@ use crate::inject::{Control, Link};
 
 /// One connection's bytes.
 #[derive(Debug)]
-pub struct Stream {
-    wire: Wire,
-    /// Where messages may be large: what cuts them.
-    frames: Option<Box<Frames>>,
-}
-
-#[derive(Debug)]
-enum Wire {
+pub enum Stream {
     /// `ws://`
     Plain(Link<TcpStream>),
     /// `wss://`
     Tls(Box<TlsStream<Link<TcpStream>>>),
+    /// Either of them, whose frames are cut because they may be large.
+    Cut(Box<Cut>),
 }
 
-impl From<Link<TcpStream>> for Stream {
-    fn from(link: Link<TcpStream>) -> Self {
-        Self { wire: Wire::Plain(link), frames: None }
-    }
-}
-
-impl From<TlsStream<Link<TcpStream>>> for Stream {
-    fn from(tls: TlsStream<Link<TcpStream>>) -> Self {
-        Self { wire: Wire::Tls(Box::new(tls)), frames: None }
-    }
+/// A stream whose frames are cut.
+#[derive(Debug)]
+pub struct Cut {
+    inner: Stream,
+    frames: Frames,
 }
 
 impl Stream {
     /// From now on WebSocket frames come, of which `before` was read already; the large ones are cut.
-    pub(super) fn cut_frames(&mut self, turnstile: Rc<Turnstile>, before: Vec<u8>) {
-        self.frames = Some(Box::new(Frames::new(turnstile, before)));
+    pub(super) fn cut_frames(self, turnstile: Rc<Turnstile>, before: Vec<u8>) -> Self {
+        Self::Cut(Box::new(Cut { inner: self, frames: Frames::new(turnstile, before) }))
     }
 
     fn link(&self) -> &Link<TcpStream> {
-        match &self.wire {
-            Wire::Plain(link) => link,
-            Wire::Tls(tls) => tls.get_ref().0,
+        match self {
+            Self::Plain(link) => link,
+            Self::Tls(tls) => tls.get_ref().0,
+            Self::Cut(cut) => cut.inner.link(),
         }
     }
 
     fn link_mut(&mut self) -> &mut Link<TcpStream> {
-        match &mut self.wire {
-            Wire::Plain(link) => link,
-            Wire::Tls(tls) => tls.get_mut().0,
+        match self {
+            Self::Plain(link) => link,
+            Self::Tls(tls) => tls.get_mut().0,
+            Self::Cut(cut) => cut.inner.link_mut(),
         }
     }
 
@@ -91,44 +83,38 @@ impl Stream {
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Tls(s) => Pin::new(s).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { wire, frames } = self.get_mut();
-        match frames {
-            None => Pin::new(wire).poll_read(cx, buf),
-            Some(frames) => frames.poll_read(wire, cx, buf),
+            Self::Cut(cut) => cut.frames.poll_read(&mut cut.inner, cx, buf),
         }
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().wire {
-            Wire::Plain(s) => Pin::new(s).poll_write(cx, buf),
-            Wire::Tls(s) => Pin::new(s).poll_write(cx, buf),
+        match self.get_mut() {
+            Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Cut(cut) => Pin::new(&mut cut.inner).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().wire {
-            Wire::Plain(s) => Pin::new(s).poll_flush(cx),
-            Wire::Tls(s) => Pin::new(s).poll_flush(cx),
+        match self.get_mut() {
+            Self::Plain(s) => Pin::new(s).poll_flush(cx),
+            Self::Tls(s) => Pin::new(s).poll_flush(cx),
+            Self::Cut(cut) => Pin::new(&mut cut.inner).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().wire {
-            Wire::Plain(s) => Pin::new(s).poll_shutdown(cx),
-            Wire::Tls(s) => Pin::new(s).poll_shutdown(cx),
+        match self.get_mut() {
+            Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Cut(cut) => Pin::new(&mut cut.inner).poll_shutdown(cx),
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) async fn upgrade(
     let mut tail = received.split_off(head);
     let headers = accepted(answer, &key, &tail)?;
     if let Some(turnstile) = turnstile {
-        stream.cut_frames(turnstile, std::mem::take(&mut tail));
+        stream = stream.cut_frames(turnstile, std::mem::take(&mut tail));
     }
     let socket = WebSocketStream::from_partially_read(stream, tail, Role::Client, Some(config)).await;
     Ok((socket, headers))

@@ -82,6 +82,7 @@ pub(crate) fn plan(
     faults::build::faults(full, &cycles, &mut plan, findings);
     check::limits(full, &plan.target, plan.subscriber_connections() + plan.publisher_connections(), findings);
     judge(full, &mut plan, sizing, findings);
+    spare_rounds(full, &mut plan, sizing);
     plan
 }
 
@@ -211,6 +212,22 @@ impl Shrink<'_> {
             when_behind: group.when_behind.value,
         }
     }
+}
+
+/// Rounds are there to be compared: where nothing that compares them can be judged at this size, one of them will do.
+fn spare_rounds(full: &Full, plan: &mut Plan, sizing: Sizing<'_>) {
+    let given = sizing.sources.is_override(&full.rounds.span);
+    let conditions = plan.expect.iter().chain(&plan.reached);
+    let mut comparisons = conditions
+        .filter(|condition| condition.terms().iter().any(|term| term.metric.starts_with("rounds.")));
+    let first = comparisons.next();
+    let any = |condition: &Condition| condition.not_applicable.is_none();
+    if sizing.scale >= 1.0 || plan.rounds == 1 || given || first.is_none_or(any) || comparisons.any(any) {
+        return;
+    }
+    let (key, from) = ("rounds".to_owned(), u64::from(plan.rounds));
+    plan.changes.push(Change { key, from, to: 1, at_least: false });
+    plan.rounds = 1;
 }
 
 /// Marks what cannot be judged at this size, and refuses what could not be judged at any.
