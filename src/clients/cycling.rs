@@ -213,9 +213,11 @@ impl Live {
         drop(churner);
         cycling.answered[0] = Some(now);
         let state = &mut *shard.state.borrow_mut();
-        let mine = self.seat().range().map(|index| index as usize);
-        for index in mine.filter(|index| state.subs[*index].state == SubState::Unsubscribed) {
-            state.ledger.unsubscribe_answered(index);
+        for index in self.seat().range().map(|index| index as usize) {
+            if state.subs[index].state == SubState::Unsubscribed {
+                state.ledger.unsubscribe_answered(index);
+                state.subs[index].mark = None;
+            }
         }
     }
 

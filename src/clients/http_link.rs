@@ -223,6 +223,7 @@ fn request(http: &HttpEndpoint, outgoing: &Outgoing, desk: &Desk) -> Result<Requ
     let channel = desk.board.channel_name(outgoing.token.channel);
     let mut body = String::new();
     http.endpoint.dialect.http_body(&channel, payload, &mut body);
+    desk.carried(outgoing.what, body.len());
     let url = &http.endpoint.url;
     let path = url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let host = url.authority().map_or("", |a| a.as_str().rsplit('@').next().unwrap_or_default());

@@ -410,6 +410,13 @@ impl Desk {
         tally.span_ns = Some((tally.span_ns.map_or(now_ns, |(first, _)| first), now_ns));
     }
 
+    /// Books the length of the message that carries what is handed to the socket.
+    pub(super) fn carried(&self, what: What, bytes: usize) {
+        if let What::Event { group, phase, .. } = what {
+            self.result.borrow_mut().groups[group][phase].bytes += bytes as u64;
+        }
+    }
+
     /// Books the acknowledgement of what was published.
     pub(super) fn acked(&self, seat: PublisherSeat, what: What, sent_ns: u64, now_ns: u64) {
         self.board.answered.fetch_add(1, Relaxed);

@@ -37,6 +37,16 @@ pub(super) struct Sub {
     pub probes: u32,
     /// Number of the last census received in this life.
     pub census: u32,
+    /// How far its channel had come when it was asked for, or when its end was; `None`: nothing of what is published now
+    /// can be on its way to it.
+    pub mark: Option<Mark>,
+}
+
+/// How far a channel had come.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    events: u64,
+    probes: u32,
 }
 
 /// How far a subscription has come in the present life of its connection.
@@ -70,6 +80,7 @@ impl Sub {
             first_probe: 0,
             probes: 0,
             census: 0,
+            mark: None,
         }
     }
 }
@@ -193,6 +204,36 @@ fn missed_probes(board: &Board, sub: &Sub) -> u64 {
 }
 
 impl Shard {
+    /// How far the channel of a subscription has come.
+    fn mark(&self, channel: u32) -> Mark {
+        let board = &self.plan.board;
+        let streams = board.streams.streams_of_channel(channel);
+        Mark {
+            events: streams.map(|stream| board.roster.published(stream)).sum(),
+            probes: board.probes_sent[channel as usize].load(Relaxed),
+        }
+    }
+
+    /// A subscription is about to be asked for.
+    pub(super) fn asks(&self, index: u32) {
+        let sub = &mut self.state.borrow_mut().subs[index as usize];
+        sub.mark = Some(self.mark(sub.channel));
+    }
+
+    /// Messages that may be on their way to a subscription beside what is owed to it. If its connection is reset now, the
+    /// server has delivered them and nobody has received them.
+    fn on_the_way(&self, sub: &Sub) -> u64 {
+        match (sub.state, sub.mark) {
+            // Nothing is owed to it yet, or no longer.
+            (SubState::Waiting | SubState::Unsubscribed, Some(then)) => {
+                let now = self.mark(sub.channel);
+                now.events - then.events + u64::from(now.probes - then.probes)
+            }
+            (SubState::Active, _) => missed_probes(&self.plan.board, sub),
+            _ => 0,
+        }
+    }
+
     /// The subscribes of these subscriptions are out: from here on a probe proves them.
     pub(super) fn flushed(&self, subs: Range<u32>) {
         let board = &self.plan.board;
@@ -256,6 +297,10 @@ impl Shard {
             self.churns(&subs) && self.cycle_is_cut(self.seat_of_sub(subs.start as usize).local, how);
         let state = &mut *self.state.borrow_mut();
         for index in subs.map(|i| i as usize) {
+            if how == End::Cut {
+                let sub = &state.subs[index];
+                state.cohorts[usize::from(sub.cohort)].withheld += self.on_the_way(sub);
+            }
             let before = state.stop(index, how, &self.plan.board);
             if before == SubState::Unsubscribed && how == End::Cut {
                 state.ledger.cut_behind(index);
@@ -284,6 +329,7 @@ impl Shard {
         let index = index as usize;
         let before = state.stop(index, how, &self.plan.board);
         let unsubscribed = how.leaves() && before == SubState::Active;
+        state.subs[index].mark = Some(self.mark(state.subs[index].channel));
         state.subs[index].state = if unsubscribed { SubState::Unsubscribed } else { SubState::Ended };
         state.leave(index);
         if matches!(before, SubState::Idle | SubState::Waiting) {

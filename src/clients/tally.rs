@@ -68,6 +68,8 @@ impl AddAssign<&Self> for Failures {
 pub struct PublishTally {
     /// Handed to the socket.
     pub sent: u64,
+    /// Bytes of the messages that carried them.
+    pub bytes: u64,
     /// Acknowledged.
     pub acked: u64,
     /// Never acknowledged.
@@ -156,7 +158,8 @@ pub struct GroupTally {
     pub partings_sent: u64,
     /// What arrived of those.
     pub partings_delivered: u64,
-    /// Events published to connections that nobody read any more because a fault of ours held them.
+    /// Messages that the server may have delivered and nobody received: to connections that a fault of ours held, and on
+    /// their way, without being owed, when one was reset.
     pub withheld: u64,
     /// Times that a client was without its connection: a connection that ends before everything was well again is no
     /// further absence.

@@ -243,6 +243,42 @@ fn saturation_shows_nothing_when_everybody_keeps_up() {
     shows_nothing(without_beginning, Verdict::Inconclusive);
 }
 
+/// Events that are said to be large and are not; whatever else holds, nothing is shown of large ones.
+#[test]
+fn payloads_show_nothing_when_they_are_small() {
+    let shows_nothing = |switch: fn(&mut Plan), unreached: &[&str]| {
+        let hollow = report("large-payload", 0.02, &["publishers.climb.payload.up-to=4MB"], switch);
+        assert_eq!(hollow.verdict, Verdict::Inconclusive, "{:?}", hollow.why);
+        is_hollow(&hollow, unreached);
+    };
+    let small = |plan: &mut Plan| {
+        for group in plan.publishers.iter_mut().filter(|group| group.climb.is_none()) {
+            group.payload = 1_000;
+        }
+    };
+    let swapped = |plan: &mut Plan| {
+        (plan.publishers[0].payload, plan.publishers[2].payload) =
+            (plan.publishers[2].payload, plan.publishers[0].payload);
+    };
+    shows_nothing(small, &["sent-100KB", "sent-500KB", "sent-1MB"]);
+    shows_nothing(swapped, &["sent-100KB", "sent-1MB"]);
+    for name in ["latency-payload-fanout", "churn-failures-memory"] {
+        let small = |plan: &mut Plan| plan.publishers[0].payload = 1_000;
+        let hollow = report(name, 0.02, &[], small);
+        is_hollow(&hollow, &["sent-100KB"]);
+    }
+}
+
+/// A day's events that were not sent are no soak.
+#[test]
+fn a_soak_shows_nothing_with_a_part_of_its_events() {
+    let sets = ["at-least.events=20000", "publishers.feed.events=20000"];
+    let hollow = report("soak-24h", 0.02, &sets, |plan| {
+        plan.publishers[0].events = plan.publishers[0].events.map(|events| events / 4);
+    });
+    is_hollow(&hollow, &["volume"]);
+}
+
 /// Nobody comes and goes, whatever else holds.
 #[test]
 fn churn_shows_nothing_when_everybody_stays() {

@@ -106,6 +106,8 @@ impl Plan {
         for name in ["attempted", "sent"].into_iter().chain(acked) {
             put(format!("published.{name}"), counts.events as f64);
         }
+        // Of the payloads; each message has a little more around its own.
+        put("published.volume".to_owned(), counts.bytes);
         if let Some(seconds) = counts.seconds.filter(|seconds| *seconds > 0.0) {
             put("published.rate".to_owned(), counts.events as f64 / seconds);
         }
@@ -159,6 +161,7 @@ impl Plan {
             let before: Option<u64> = (0..phase).map(|earlier| self.events_in(group, earlier)).sum();
             let before = before?;
             counts.events += events;
+            counts.bytes += events as f64 * group.payload as f64;
             if events > 0 {
                 seconds = match (group.pace, seconds) {
                     (Pace::Open(rate), Some(longest)) => Some(longest.max(events as f64 / rate)),
@@ -255,6 +258,8 @@ fn hits(n: u64, d: u64, r: u64) -> u64 {
 #[derive(Debug, Clone, Default)]
 struct PhaseCounts {
     events: u64,
+    /// Bytes of their payloads.
+    bytes: f64,
     /// Whether all of them are acknowledged, if the server takes them.
     acked_known: bool,
     /// Per subscriber group.
@@ -293,6 +298,7 @@ impl PhaseCounts {
         let longer = if self.owed.is_empty() { vec![nothing; other.owed.len()] } else { self.owed };
         Self {
             events: self.events + other.events,
+            bytes: self.bytes + other.bytes,
             acked_known: self.acked_known && other.acked_known,
             owed: longer.into_iter().zip(&other.owed).map(|(a, b)| a.add(b)).collect(),
             seconds: match (self.events, self.seconds, other.seconds) {

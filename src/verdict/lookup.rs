@@ -56,8 +56,7 @@ pub(crate) fn predicted(report: &Value, term: &Term) -> Result<f64, String> {
     let nothing = || Err(format!("the plan predicts nothing for {}", term.key()));
     match keys.as_slice() {
         [key] => value(key).map_or_else(nothing, Ok),
-        // Nothing but counts adds up.
-        [_, ..] if term.dimension == Dimension::Count => {
+        [_, ..] if window::adds_up(term) => {
             keys.iter().map(|key| value(key)).sum::<Option<f64>>().map_or_else(nothing, Ok)
         }
         _ => nothing(),

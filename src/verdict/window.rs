@@ -90,10 +90,15 @@ pub(super) fn together(
         ["errors", "ratio"] => errors(scopes)?,
         ["duration_s"] => numbers()?.into_iter().sum(),
         ["resources", _, "memory_peak_bytes"] => numbers()?.into_iter().fold(0.0, f64::max),
-        _ if term.dimension == Dimension::Count => numbers()?.into_iter().sum(),
+        _ if adds_up(term) => numbers()?.into_iter().sum(),
         _ => return Err(format!("{} was not recorded over several phases together", term.metric)),
     };
     Ok(Observed::Number(number))
+}
+
+/// Whether what a term comes to over several phases is the sum of what it comes to in each.
+pub(super) fn adds_up(term: &Term) -> bool {
+    term.dimension == Dimension::Count || term.keys == ["published", "volume_bytes"]
 }
 
 /// What failed in several phases / what was done in them.

@@ -76,6 +76,7 @@ impl Link<'_> {
         self.desk.endpoint.dialect.publish(id, &channel, payload, &mut self.text);
         self.in_flight.open(Sent { what: outgoing.what, sent_ns: now_ns });
         self.desk.sent(outgoing.what, now_ns);
+        self.desk.carried(outgoing.what, self.text.len());
         if matches!(outgoing.what, What::Event { .. }) && !self.blocked {
             self.desk.send_lag(now_ns.saturating_sub(outgoing.ready_ns.max(self.unblocked_ns)));
         }

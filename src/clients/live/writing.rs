@@ -89,6 +89,7 @@ impl Live {
             self.say_errand(shard, &mut text);
         } else if course == Course::Run && self.wants_more() {
             self.thought = false;
+            shard.asks(self.seat.first_sub + self.asked);
             let sub = shard.state.borrow().subs[(self.seat.first_sub + self.asked) as usize];
             let channel = shard.plan.board.channel_name(sub.channel);
             let id = self.first_id + u64::from(self.asked);

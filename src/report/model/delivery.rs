@@ -23,6 +23,9 @@ pub struct Published {
     pub attempted: u64,
     /// Handed to the socket.
     pub sent: u64,
+    /// Bytes of the messages that carried them, as they were handed over: their payloads, and what is around those.
+    #[serde(default)]
+    pub volume_bytes: u64,
     /// Acknowledged.
     pub acked: u64,
     /// Sent and never acknowledged.

@@ -17,7 +17,7 @@ pub struct PayloadClimb {
     pub largest_ok_bytes: Option<u64>,
     /// How the first step that failed did: `damaged`, `close-NNNN` (the server closed with that code), `error` (it
     /// refused a publish), `disconnect` (a connection ended without a word), `silence` (no answer, or a delivery
-    /// missing); `none`: all steps were delivered; null: it was not found out.
+    /// missing), `dropped-with-reason` (deliveries missing that its statistics count as dropped); `none`: all steps were delivered; null: it was not found out.
     pub failure: Option<String>,
     /// Where it showed first: `publisher` or `subscribers`.
     pub failed_at: Option<String>,

@@ -4,14 +4,22 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::clients::climb::{Climb, Step, word};
 use crate::metrics::peaks::Peaks;
-use crate::report::model::{Escalation, PayloadClimb, PayloadStep, PhaseReport};
+use crate::report::model::{Escalation, PayloadClimb, PayloadStep, PhaseReport, Report};
 use crate::scenarios::plan::Plan;
 
-/// The climb as the report shows it; `phases`: those that came before.
-pub(super) fn escalation(plan: &Plan, climb: &Climb, peaks: &[Peaks], phases: &[PhaseReport]) -> Escalation {
+/// The climb as the report shows it, which has all but that; `dropped`: deliveries that the server says it dropped.
+pub(super) fn escalation(
+    plan: &Plan,
+    climb: &Climb,
+    peaks: &[Peaks],
+    report: &Report,
+    dropped: Option<f64>,
+) -> Escalation {
+    let dropped = dropped.map(|dropped| dropped as u64);
+    let admitted = dropped.filter(|dropped| (1..=*dropped).contains(&report.ledger.lost));
     let (steps, begun) = climb.steps();
     let last = begun.saturating_sub(1);
-    let failed = steps[..begun].last().and_then(|step| failure(step, climb));
+    let failed = steps[..begun].last().and_then(|step| failure(step, climb, admitted));
     let mut payload = PayloadClimb::default();
     for (index, step) in steps[..begun].iter().enumerate() {
         let outcome = match &failed {
@@ -23,7 +31,7 @@ pub(super) fn escalation(plan: &Plan, climb: &Climb, peaks: &[Peaks], phases: &[
         payload.steps.push(row(step, outcome, &peaks));
     }
     let ok = payload.steps.iter().filter(|step| step.outcome == "delivered").map(|step| step.payload_bytes);
-    payload.largest_ok_bytes = ok.max().or_else(|| largest_before(plan, phases));
+    payload.largest_ok_bytes = ok.max().or_else(|| largest_before(plan, &report.phases));
     if begun > 0 && climb.is_decided() {
         let (word, at, text) = failed.unwrap_or_else(|| ("none".to_owned(), "", String::new()));
         payload.failure = Some(word);
@@ -38,7 +46,7 @@ fn get(count: &AtomicU64) -> u64 {
 }
 
 /// How a step failed, where, and with what words; damage first, then what the publisher met.
-fn failure(step: &Step, climb: &Climb) -> Option<(String, &'static str, String)> {
+fn failure(step: &Step, climb: &Climb, admitted: Option<u64>) -> Option<(String, &'static str, String)> {
     let trouble = climb.trouble();
     if get(&step.damaged) > 0 {
         return Some(("damaged".to_owned(), "subscribers", String::new()));
@@ -46,7 +54,15 @@ fn failure(step: &Step, climb: &Climb) -> Option<(String, &'static str, String)>
     let said = [(trouble.publisher, "publisher"), (trouble.subscriber, "subscribers")];
     let met = said.into_iter().find_map(|(refusal, at)| refusal.map(|r| (word(r.failure), at, r.text)));
     let missing = get(&step.delivered) < get(&step.owed);
-    met.or_else(|| missing.then(|| ("silence".to_owned(), "subscribers", String::new())))
+    met.or_else(|| {
+        missing.then(|| match admitted {
+            Some(dropped) => {
+                let text = format!("its statistics count {dropped} deliveries as dropped");
+                ("dropped-with-reason".to_owned(), "subscribers", text)
+            }
+            None => ("silence".to_owned(), "subscribers", String::new()),
+        })
+    })
 }
 
 fn row(step: &Step, outcome: String, peaks: &Peaks) -> PayloadStep {

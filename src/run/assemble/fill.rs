@@ -16,6 +16,7 @@ use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::PublisherResult;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
+use crate::metrics::server_stats::Counters;
 use crate::metrics::{LatencySet, Recorder};
 use crate::report::model::{
     Example, Latencies, PhaseConnections, PhaseReport, Report, Setup, Slice, WaveMemory, Waves,
@@ -89,7 +90,8 @@ pub(crate) fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(),
     report.groups.extend(prober(&fleet.publisher.links));
     report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, (&due, shares));
     let climb = fleet.board.climb.as_ref();
-    report.escalation = climb.map(|climb| escalation(plan, climb, &round.step_peaks, &report.phases));
+    let dropped = counters.as_ref().and_then(Counters::dropped);
+    report.escalation = climb.map(|climb| escalation(plan, climb, &round.step_peaks, report, dropped));
     report.server.alive = round.alive;
     report.drain.duration_s = drained(&fleet.publisher, round.drained_ns);
     fill_timeline(report, &totals);

@@ -42,6 +42,7 @@ pub(super) fn published<'a>(
     for (tally, attempted) in tallies {
         all.attempted += attempted;
         all.sent += tally.sent;
+        all.volume_bytes += tally.bytes;
         all.acked += tally.acked;
         all.unknown += tally.unknown;
         all.failed += tally.failed;
