@@ -26,6 +26,9 @@ pub(super) struct Seen {
     pub overdue: bool,
 }
 
+/// How much longer than it was to hold a cycle waits for the event with which it is to end, in ns.
+const PATIENCE: u64 = 1_000_000_000;
+
 /// How the subscriptions of a cycle stand, all of them together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
@@ -198,6 +201,9 @@ impl Churner {
                 Some(die) if seen.received => die,
                 _ if !matches!(seen.subscriptions, Shown::Proved(_)) => self.leave(true),
                 _ if seen.now < until => Move::Wait(Some(until)),
+                Some(_) if seen.now < until.saturating_add(PATIENCE) => {
+                    Move::Wait(Some(until.saturating_add(PATIENCE)))
+                }
                 Some(_) => {
                     self.stage = Stage::Asking;
                     Move::Ask
@@ -266,10 +272,10 @@ impl Churner {
         }
     }
 
+    /// The pause between two cycles, and after the subscriptions of set-up have ended: what is on its way then has time to
+    /// arrive, or it would come in the life that follows.
     fn rest(&mut self, now: u64) {
-        // The first cycle is due at once.
-        let pause = if self.started == 0 { 0 } else { self.pause };
-        self.stage = Stage::Resting { until: now.saturating_add(pause) };
+        self.stage = Stage::Resting { until: now.saturating_add(self.pause) };
     }
 
     /// The cycle is over, if it is one.

@@ -28,14 +28,19 @@ fn seen(now: u64, subscriptions: Shown) -> Seen {
 
 const PROVED: Shown = Shown::Proved(3);
 
-/// Unsubscribes what set-up subscribed, at 1,000, and begins the first cycle.
+/// Unsubscribes what set-up subscribed, at 950, and begins the first cycle a pause after that was answered, at 1,002.
 fn begin(churner: &mut Churner) {
     assert_eq!(churner.next(&seen(900, PROVED)), Move::Wait(None), "its fault has not begun");
-    churner.begin(1_000);
-    assert_eq!(churner.next(&seen(1_000, PROVED)), Move::Unsubscribe);
-    assert_eq!(churner.next(&seen(1_001, PROVED)), Move::Wait(None));
-    let answered = Seen { answered: Some(1_002), ..seen(1_002, PROVED) };
-    assert_eq!(churner.next(&answered), Move::Subscribe, "the first is due at once");
+    churner.begin(950);
+    assert_eq!(churner.next(&seen(950, PROVED)), Move::Unsubscribe);
+    assert_eq!(churner.next(&seen(951, PROVED)), Move::Wait(None));
+    let answered = |now| Seen { answered: Some(952), ..seen(now, PROVED) };
+    assert_eq!(
+        churner.next(&answered(952)),
+        Move::Wait(Some(1_002)),
+        "what is on its way has time to arrive"
+    );
+    assert_eq!(churner.next(&answered(1_002)), Move::Subscribe);
 }
 
 fn counts(churner: &Churner) -> (u64, u64, u64, u64) {
@@ -98,9 +103,11 @@ fn where_nothing_is_sent_one_that_dies_of_a_message_asks_for_one() {
     let mut churner = churner(&[(0, DropPoint::Receive)]);
     begin(&mut churner);
     assert_eq!(churner.next(&seen(1_010, PROVED)), Move::Wait(Some(1_110)));
-    assert_eq!(churner.next(&seen(1_110, PROVED)), Move::Ask);
-    assert_eq!(churner.next(&seen(1_111, PROVED)), Move::Wait(None));
-    let answered = Seen { answered: Some(1_112), ..seen(1_112, PROVED) };
+    let late = 1_110 + PATIENCE;
+    assert_eq!(churner.next(&seen(1_110, PROVED)), Move::Wait(Some(late)), "an event may come yet");
+    assert_eq!(churner.next(&seen(late, PROVED)), Move::Ask);
+    assert_eq!(churner.next(&seen(late + 1, PROVED)), Move::Wait(None));
+    let answered = Seen { answered: Some(late + 2), ..seen(late + 2, PROVED) };
     assert_eq!(churner.next(&answered), Move::Die(7, DropPoint::Receive));
 }
 

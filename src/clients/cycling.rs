@@ -130,7 +130,7 @@ impl Live {
                     shard.state.borrow_mut().cohorts[cohort].failures.add(failure, "");
                 }
                 Move::Die(fault, point) => {
-                    return Some(Doom { fault, due_ns: seen.now, point });
+                    return Some(Doom { fault, due_ns: None, point });
                 }
             }
             if after {

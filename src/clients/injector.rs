@@ -15,7 +15,7 @@ use super::subs::SubState;
 use super::weather::{Doom, block};
 use crate::inject::{Act, Control, partition};
 use crate::ledger::End;
-use crate::scenarios::plan::{DropPoint, FaultKind, How, Terminate};
+use crate::scenarios::plan::{DropPoint, FaultKind, How, Part, Terminate};
 
 /// A connection whose client has given it up while a fault of ours held it: to close it would tell the server.
 pub(super) struct Parked {
@@ -73,6 +73,11 @@ impl Shard {
         if begun {
             if self.makes_slow(act.fault) {
                 self.begin_slow(seat);
+                // Who is gone by now reads nothing slowly; in set-up nobody is there yet.
+                let is_gone = self.lives.borrow()[seat].as_ref().is_none_or(|live| !live.is_open());
+                if is_gone && act.part != Part::Setup {
+                    return;
+                }
             }
             tally.borrow_mut().apply(due_ns, self.plan.board.clock.now_ns());
             self.wake(seat);
@@ -112,7 +117,7 @@ impl Shard {
     /// Ends a connection, or dooms it to end at a point.
     fn begin_end(&self, due_ns: u64, seat: usize, act: &Act, end: &Terminate) {
         let Some(point) = act.point else { return self.cut(due_ns, seat, act.fault, end.how) };
-        let doom = Doom { fault: act.fault, due_ns, point };
+        let doom = Doom { fault: act.fault, due_ns: Some(due_ns), point };
         if let DropPoint::Connect | DropPoint::Init = point {
             // It connects anew: what it has ends first, and the attempt that follows is the one that is counted.
             self.climate.doom_attempt(seat, doom);

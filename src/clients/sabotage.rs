@@ -85,7 +85,7 @@ impl Desk {
             match act.point {
                 None => self.order(seat, Order::Cut { fault, due_ns, how: end.how }),
                 Some(point) => {
-                    let doom = Doom { fault, due_ns, point };
+                    let doom = Doom { fault, due_ns: Some(due_ns), point };
                     if let DropPoint::Connect | DropPoint::Init = point {
                         self.climate.doom_attempt(seat, doom);
                     }
@@ -150,7 +150,7 @@ impl Desk {
     }
 
     /// Notes that a connection was ended as planned.
-    pub(super) fn note_cut(&self, fault: usize, due_ns: u64, point: Option<DropPoint>) {
+    pub(super) fn note_cut(&self, fault: usize, due_ns: impl Into<Option<u64>>, point: Option<DropPoint>) {
         let mut tally = self.faults[fault].borrow_mut();
         tally.apply(due_ns, self.board.clock.now_ns());
         if let Some(point) = point {

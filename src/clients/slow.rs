@@ -10,7 +10,11 @@ use std::collections::BTreeMap;
 use super::seats::Seat;
 use super::shard::Shard;
 use crate::ledger::StreamId;
-use crate::scenarios::plan::FaultKind;
+use crate::scenarios::plan::{FELT, FaultKind};
+
+/// A reader that is behind by no more than this when its connection ends was not disconnected for being slow: the least
+/// that a link and two sockets hold, in payload bytes.
+const BEHIND: u64 = 64 << 10;
 
 /// What became of one slow reader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,6 +38,28 @@ pub(super) struct Watched {
     found: SlowReader,
     /// Its connection is being ended by the server, which has been noted.
     ending: bool,
+    /// What it had been passed over by when its connection ended for the first time: what is published while it is away
+    /// has not passed it over.
+    passed_over: Option<u64>,
+}
+
+/// How far a reader is behind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Behind {
+    events: u64,
+    /// Of payloads.
+    bytes: u64,
+}
+
+impl Behind {
+    /// Events that links and kernels may hold for it, and not the server.
+    fn on_the_way(self) -> u64 {
+        if self.bytes <= FELT {
+            self.events
+        } else {
+            (self.events as f64 * FELT as f64 / self.bytes as f64) as u64
+        }
+    }
 }
 
 impl Shard {
@@ -47,6 +73,7 @@ impl Shard {
             until: Vec::new(),
             found: SlowReader::default(),
             ending: false,
+            passed_over: None,
         });
         watched.acting = true;
     }
@@ -73,15 +100,19 @@ impl Shard {
 
     /// The server ends a connection, whose life has not been ended in the books yet. If its reader lags, that is noted.
     pub(super) fn notice_end(&self, seat: &Seat) {
-        if !self.lags(seat.local) {
+        let lags = self.lags(seat.local);
+        let behind = self.look_at_slow(seat.local);
+        let mut slow = self.slow.borrow_mut();
+        let Some(watched) = slow.get_mut(&seat.local) else { return };
+        if watched.passed_over.is_none() {
+            watched.passed_over = Some(self.passed_over(watched));
+        }
+        if !lags || behind.bytes <= BEHIND {
             return;
         }
-        let behind = self.look_at_slow(seat.local);
-        if let Some(watched) = self.slow.borrow_mut().get_mut(&seat.local) {
-            (watched.found.disconnected, watched.ending) = (true, true);
-        }
+        (watched.found.disconnected, watched.ending) = (true, true);
         // The kernels may have taken these from the server all the same.
-        self.state.borrow_mut().cohorts[usize::from(seat.cohort)].withheld += behind;
+        self.state.borrow_mut().cohorts[usize::from(seat.cohort)].withheld += behind.on_the_way();
     }
 
     /// Whether the end of a connection by the server was that of a reader that lagged.
@@ -103,22 +134,22 @@ impl Shard {
         acting.into_iter().for_each(|seat| _ = self.look_at_slow(seat));
     }
 
-    /// Looks how far one is behind; in events.
-    fn look_at_slow(&self, seat: usize) -> u64 {
-        let (mut events, mut bytes) = (0, 0);
+    /// Looks how far one is behind.
+    fn look_at_slow(&self, seat: usize) -> Behind {
+        let mut found = Behind::default();
         let ledger = &self.state.borrow().ledger;
         for (sub, stream, published) in self.published_streams(&self.seats[seat]) {
             if ledger.is_live(sub as usize) {
                 let behind = published.saturating_sub(ledger.read_up_to(sub as usize, stream));
                 let (group, _) = self.plan.board.streams.number(stream, 0);
-                events += behind;
-                bytes += behind * self.plan.payloads[group];
+                found.events += behind;
+                found.bytes += behind * self.plan.payloads[group];
             }
         }
         if let Some(watched) = self.slow.borrow_mut().get_mut(&seat).filter(|watched| watched.acting) {
-            watched.found.peak_bytes = watched.found.peak_bytes.max(bytes);
+            watched.found.peak_bytes = watched.found.peak_bytes.max(found.bytes);
         }
-        events
+        found
     }
 
     /// Subscriptions of a connection with their streams, and what has been published of each.
@@ -135,14 +166,20 @@ impl Shard {
 
     /// What became of every slow reader; asked once, at the end.
     pub(super) fn slow_readers(&self) -> Vec<SlowReader> {
-        let ledger = &self.state.borrow().ledger;
         let one = |watched: &Watched| {
-            let passed = |&(sub, stream, from): &(u32, StreamId, u64)| {
-                ledger.count_passed_over(sub as usize, stream, from)
-            };
-            SlowReader { passed_over: watched.from.iter().map(passed).sum(), ..watched.found }
+            let passed_over = watched.passed_over.unwrap_or_else(|| self.passed_over(watched));
+            SlowReader { passed_over, ..watched.found }
         };
         self.slow.borrow().values().map(one).collect()
+    }
+
+    /// Events that never arrived so far although later ones did, since it became slow.
+    fn passed_over(&self, watched: &Watched) -> u64 {
+        let ledger = &self.state.borrow().ledger;
+        let passed = |&(sub, stream, from): &(u32, StreamId, u64)| {
+            ledger.count_passed_over(sub as usize, stream, from)
+        };
+        watched.from.iter().map(passed).sum()
     }
 
     /// Whether a fault makes clients slow readers.

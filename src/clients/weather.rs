@@ -50,8 +50,8 @@ impl Think {
 pub(super) struct Doom {
     /// Index of the fault in the plan.
     pub fault: usize,
-    /// When it was due, ns on the run's axis.
-    pub due_ns: u64,
+    /// When it was due, ns on the run's axis; `None`: when the operation comes that it ends.
+    pub due_ns: Option<u64>,
     /// In the middle of what.
     pub point: DropPoint,
 }

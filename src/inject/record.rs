@@ -50,11 +50,14 @@ impl Default for FaultTally {
 }
 
 impl FaultTally {
-    /// Notes an application that was due at `due_ns` and happened at `at_ns`.
-    pub fn apply(&mut self, due_ns: u64, at_ns: u64) {
+    /// Notes an application that was due at `due_ns` and happened at `at_ns`; `None`: there was no time for it beforehand,
+    /// so that it cannot be late.
+    pub fn apply(&mut self, due_ns: impl Into<Option<u64>>, at_ns: u64) {
         self.applied += 1;
         self.widen((at_ns, at_ns));
-        self.late.record_ns(at_ns.saturating_sub(due_ns));
+        if let Some(due_ns) = due_ns.into() {
+            self.late.record_ns(at_ns.saturating_sub(due_ns));
+        }
     }
 
     /// Notes one delay: as drawn, and as it was.

@@ -98,6 +98,15 @@ impl Schedule {
         self.acts.iter().filter(|act| act.fault == fault).map(|_| kind.times()).sum()
     }
 
+    /// How many of the cycles of one churn are planned to fail.
+    #[must_use]
+    pub fn failing_cycles(&self, churn: usize) -> u64 {
+        let churning = self.acts.iter().filter(|act| act.fault == churn);
+        let churning: HashSet<_> = churning.map(|act| (act.connection, act.part)).collect();
+        let fails = |act: &&Act| act.cycle.is_some() && churning.contains(&(act.connection, act.part));
+        self.acts.iter().filter(fails).count() as u64
+    }
+
     /// Whether any fault aims at a connection.
     #[must_use]
     pub fn is_victim(&self, connection: u32) -> bool {

@@ -172,6 +172,12 @@ fn group(integer: &str) -> String {
     out
 }
 
+/// Two ends, or one where they read the same.
+#[must_use]
+pub fn range(low: &str, high: &str) -> String {
+    if low == high { low.to_owned() } else { format!("{low} to {high}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

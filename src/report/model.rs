@@ -420,6 +420,9 @@ pub struct Round {
     pub ledger: Ledger,
     /// Server memory after the cool-down.
     pub server_memory_end_bytes: Option<u64>,
+    /// Slow readers, and what the server did about them; null: nobody was slow.
+    #[serde(default)]
+    pub slow_consumers: Option<SlowConsumers>,
 }
 
 /// A memory figure over rounds.

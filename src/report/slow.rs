@@ -1,6 +1,6 @@
 //! What is said of slow readers, the same on the screen and in the Markdown document.
 
-use super::human::{bytes, clean, count, ratio};
+use super::human::{bytes, clean, count, range, ratio};
 use super::model::{Report, SlowConsumers};
 
 /// How it stood with slow readers, what the server did and how what was lost is explained; by what that was recognised.
@@ -8,11 +8,10 @@ use super::model::{Report, SlowConsumers};
 pub(super) fn told(report: &Report) -> Option<([String; 3], Vec<String>)> {
     let slow = report.slow_consumers.as_ref()?;
     let readers = format!(
-        "{} · {} of them felt by the server · behind by {} to {} at most",
+        "{} · {} of them felt by the server · behind by {} at most",
         count(slow.readers),
         ratio(slow.felt_ratio),
-        bytes(slow.backlog_bytes as f64),
-        bytes(slow.backlog_max_bytes as f64)
+        range(&bytes(slow.backlog_bytes as f64), &bytes(slow.backlog_max_bytes as f64))
     );
     let also: Vec<&str> = slow.also.iter().map(|policy| policy.word()).collect();
     let policy = match also.as_slice() {

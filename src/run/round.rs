@@ -21,7 +21,7 @@ use crate::clock::{self, Instant};
 use crate::inject::{Act, Schedule};
 use crate::metrics::Turn;
 use crate::metrics::peaks::Peaks;
-use crate::metrics::server_stats::{Counters, During, Gauges, Moment, Scraper, ServerCounts};
+use crate::metrics::server_stats::{Counters, During, Gauges, Moment, Scraper, ServerCount, ServerCounts};
 use crate::report::model::Wave;
 use crate::scenarios::plan::{Churn, Fault, FaultKind, Part, Plan, Stagger, SubscriberGroup};
 
@@ -87,6 +87,8 @@ pub struct PhaseEvents {
     pub ended_operations: u64,
     /// Memory.
     pub peaks: Peaks,
+    /// Deliveries that the server said it had dropped when it began; `None`: it does not say.
+    pub server_dropped: Option<f64>,
 }
 
 /// Runs a round of `plan`.
@@ -337,6 +339,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
         }
         for (index, phase) in plan.phases.iter().enumerate() {
             let before = self.begin_phase();
+            let server_dropped = self.dropped_so_far(index).await;
             let start_ns = self.watch.clock.now_ns();
             let began = clock::now();
             self.fleet.board().phase_starts[index].store(start_ns, Relaxed);
@@ -369,7 +372,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             };
             let lost = self.is_target_lost().await;
             self.phases.push((start_ns, self.watch.clock.now_ns()));
-            self.end_phase(&before);
+            self.end_phase(&before, server_dropped);
             if lost {
                 self.watch.stop.stop(StopReason::TargetLost);
             }
@@ -393,7 +396,17 @@ impl<'a, 'w> Conductor<'a, 'w> {
         (u64::from(board.open.get()) + u64::from(board.active.get()), self.fleet.counts())
     }
 
-    fn end_phase(&mut self, (there, before): &(u64, FleetCounts)) {
+    /// What the server says it has dropped so far; before the first phase it has just been asked.
+    async fn dropped_so_far(&self, phase: usize) -> Option<f64> {
+        self.scraper.filter(|scraper| scraper.names(ServerCount::Dropped))?;
+        let server = match phase {
+            0 => self.gauges.last().and_then(|gauges| gauges.server),
+            _ => self.scrape().await,
+        };
+        server?.get(ServerCount::Dropped)
+    }
+
+    fn end_phase(&mut self, (there, before): &(u64, FleetCounts), server_dropped: Option<f64>) {
         self.watch.peek(&self.fleet);
         let counts = self.fleet.counts();
         self.events.push(PhaseEvents {
@@ -402,6 +415,7 @@ impl<'a, 'w> Conductor<'a, 'w> {
             publishers_dropped: counts.publisher.dropped - before.publisher.dropped,
             ended_operations: counts.shards.ended_operations - before.shards.ended_operations,
             peaks: self.watch.peaks,
+            server_dropped,
         });
     }
 

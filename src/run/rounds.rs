@@ -2,7 +2,7 @@
 //!
 //! Pure. A loss in one round must not disappear behind a better one after it.
 
-use crate::report::model::{Judgement, Ledger, Report, Round, Rounds};
+use crate::report::model::{Judgement, Ledger, Report, Round, Rounds, SlowPolicy};
 use crate::scenarios::condition::{Condition, Term};
 use crate::scenarios::plan::Plan;
 use crate::verdict::{conclude, judge_all};
@@ -19,8 +19,12 @@ pub fn combine(mut done: Vec<Report>, plan: &Plan) -> Report {
         judge_all(report, &of_one, &plan.reached);
     }
     let rounds = (plan.rounds > 1).then(|| summaries(&done));
-    let gravest = done.iter().map(|r| r.verdict).max();
-    let shown = done.iter().rposition(|r| Some(r.verdict) == gravest).expect("a run has at least one round");
+    // Of rounds that were judged alike, the one in which the server did the gravest thing to slow readers; of those, the
+    // last.
+    let gravity =
+        |report: &Report| (report.verdict, report.slow_consumers.as_ref().map(|slow| slow.policy.gravity()));
+    let gravest = done.iter().map(gravity).max();
+    let shown = done.iter().rposition(|r| Some(gravity(r)) == gravest).expect("a run has at least one round");
     let mut report = done[shown].clone();
     // What is sampled all along is only complete after the last round; memory per wave only shows in the first.
     if let (Some(first), Some(last)) = (done.first(), done.last()) {
@@ -30,6 +34,9 @@ pub fn combine(mut done: Vec<Report>, plan: &Plan) -> Report {
         report.run.clone_from(&last.run);
     }
     report.rounds = rounds.map(|rounds| Rounds { shown: shown as u64 + 1, ..rounds });
+    if let Some(slow) = &mut report.slow_consumers {
+        slow.evidence.extend(other_policies(&done));
+    }
     judge_all(&mut report, &plan.expect, &plan.reached);
     if plan.rounds > 1 {
         for (index, one) in done.iter().enumerate().filter(|(index, _)| *index != shown) {
@@ -39,6 +46,20 @@ pub fn combine(mut done: Vec<Report>, plan: &Plan) -> Report {
         conclude(&mut report);
     }
     report
+}
+
+/// What the server did about slow readers in each round, if that was not the same in all.
+fn other_policies(done: &[Report]) -> Option<String> {
+    let policies: Vec<SlowPolicy> =
+        done.iter().filter_map(|report| report.slow_consumers.as_ref()).map(|slow| slow.policy).collect();
+    let differ = policies.windows(2).any(|pair| pair[0] != pair[1]);
+    differ.then(|| {
+        let each = policies
+            .iter()
+            .enumerate()
+            .map(|(index, policy)| format!("{} in round {}", policy.word(), index + 1));
+        format!("its way was not the same in all rounds: {}", each.collect::<Vec<_>>().join(", "))
+    })
 }
 
 fn summaries(done: &[Report]) -> Rounds {
@@ -55,6 +76,7 @@ fn summaries(done: &[Report]) -> Rounds {
             published: report.published.clone(),
             ledger: Ledger { examples: Vec::new(), ..report.ledger.clone() },
             server_memory_end_bytes: memory,
+            slow_consumers: report.slow_consumers.clone(),
         });
     }
     rounds.server_memory_end.growth = growth(&rounds.server_memory_end.bytes);
@@ -91,7 +113,9 @@ fn keep_gravest(mine: &mut [Judgement], others: &[Judgement], number: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::model::{Connections, Published, Resources, RunInfo, ServerResources, Verdict};
+    use crate::report::model::{
+        Connections, Published, Resources, RunInfo, ServerResources, SlowConsumers, Verdict,
+    };
     use crate::scenarios::catalogue::{Catalogue, Options};
 
     const TWO_ROUNDS: &str = r#"
@@ -139,6 +163,31 @@ mod tests {
         assert_eq!((report.verdict, report.why.clone()), (Verdict::Pass, vec![]));
         let rounds = report.rounds.expect("two rounds");
         assert_eq!((rounds.shown, rounds.completed, rounds.each.len()), (2, 2, 2));
+    }
+
+    /// What the server did in one round must not disappear behind another that was judged alike.
+    #[test]
+    fn the_round_with_the_gravest_policy_is_shown_and_the_others_are_named() {
+        let with = |policies: &[SlowPolicy]| {
+            let one = |policy: &SlowPolicy| {
+                let slow = SlowConsumers { policy: *policy, ..SlowConsumers::default() };
+                Report { slow_consumers: Some(slow), ..round(0, 100) }
+            };
+            let report = combine(policies.iter().map(one).collect(), &plan());
+            let slow = report.slow_consumers.expect("somebody was slow");
+            let rounds = report.rounds.expect("two rounds");
+            let each: Vec<_> = rounds.each.iter().filter_map(|round| round.slow_consumers.as_ref()).collect();
+            assert_eq!(each.len(), policies.len());
+            (rounds.shown, slow.policy, slow.evidence)
+        };
+        let (shown, policy, evidence) = with(&[SlowPolicy::Disconnect, SlowPolicy::Buffer]);
+        assert_eq!((shown, policy), (1, SlowPolicy::Disconnect));
+        assert_eq!(
+            evidence,
+            ["its way was not the same in all rounds: disconnect in round 1, buffer in round 2"]
+        );
+        let (shown, policy, evidence) = with(&[SlowPolicy::Buffer, SlowPolicy::Buffer]);
+        assert_eq!((shown, policy, evidence.len()), (2, SlowPolicy::Buffer, 0));
     }
 
     #[test]

@@ -70,6 +70,10 @@ impl Plan {
                 let points: HashSet<DropPoint> = end.at.iter().copied().collect();
                 predicted.insert(format!("faults.{}.points_hit", fault.name), points.len() as f64);
             }
+            if let FaultKind::Churn(_) = fault.kind {
+                let all = applications.saturating_sub(known.schedule.failing_cycles(index));
+                predicted.insert(format!("faults.{}.cycles.completed", fault.name), all as f64);
+            }
             for name in ["planned", "applied"] {
                 predicted.insert(format!("faults.{}.{name}", fault.name), applications as f64);
             }

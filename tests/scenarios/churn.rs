@@ -61,7 +61,12 @@ fn an_honest_server_is_accused_of_nothing() {
     let report = fails(&server, &[], &[]);
     // What was on its way at an unsubscribe is nobody's, and comes in no other life than its own.
     for count in ["recovered", "lost", "strange", "corrupted", "unverified", "missed_disconnected"] {
-        assert_eq!(number(&report, &format!("/ledger/{count}")), 0, "{count}: {}", report["ledger"]["examples"]);
+        assert_eq!(
+            number(&report, &format!("/ledger/{count}")),
+            0,
+            "{count}: {}",
+            report["ledger"]["examples"]
+        );
     }
     assert_eq!(report["ledger"]["indeterminate"], report["ledger"]["indeterminate_by_faults"]);
     let growth = report["rounds"]["server_memory_end"]["growth"].as_f64();

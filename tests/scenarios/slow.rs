@@ -38,15 +38,18 @@ really-slow = "faults.stuck.reads.per_second <= 300KiB"
 server-felt-it = "slow_consumers.felt_ratio == 100%"
 "#;
 
-fn run(server: &Server, more: &[&str]) -> Finished {
-    let usual = ["--target", "here", "--scenario", "saturation"];
-    let args: Vec<&str> = usual.iter().chain(more).copied().collect();
-    Stressctl::run(&args).scenarios(&format!("{}\n{SATURATION}", server.target(&server.url()))).finish()
+fn run(server: &Server, scenario: &str) -> Finished {
+    let args = ["--target", "here", "--scenario", "saturation"];
+    Stressctl::run(&args).scenarios(&format!("{}\n{scenario}", server.target(&server.url()))).finish()
 }
 
 /// What a server did that was started like this; nothing failed but these, times of a busy machine aside.
 fn done_by(server: &Server, failed: &[&str]) -> Value {
-    let report = run(server, &[]).report("saturation");
+    done_in(SATURATION, server, failed)
+}
+
+fn done_in(scenario: &str, server: &Server, failed: &[&str]) -> Value {
+    let report = run(server, scenario).report("saturation");
     all_applied(&report, "stuck", 2);
     let mut fails = those(&report, "expectations", "fail");
     fails.retain(|id| failed.contains(&id.as_str()) || id != "others-keep-p99");
@@ -78,7 +81,11 @@ fn a_server_that_keeps_everything_buffers() {
 #[test]
 fn a_server_that_drops_and_counts_it_drops() {
     let server = Server::start(&["--queue-limit", "512KiB", "--when-full", "drop"]);
-    let report = done_by(&server, &[]);
+    // It goes on when they read fast again, so that something later arrives of every stream.
+    let longer = SATURATION
+        .replace(r#"{ name = "slow" }]"#, r#"{ name = "slow" }, { name = "after" }]"#)
+        .replace(r#"steady = { phase = "slow""#, r#"steady = { phase = ["slow", "after"]"#);
+    let report = done_in(&longer, &server, &[]);
     let slow = &report["slow_consumers"];
     assert_eq!((&slow["policy"], &slow["also"]), (&"drop".into(), &json!([])), "{slow}");
     let (lost, told) = (number(&report, "/slow_consumers/lost"), server.count("dropped"));
@@ -112,14 +119,18 @@ fn a_server_that_cuts_its_slow_readers_off_disconnects() {
 fn a_server_that_makes_publishers_wait_presses_back() {
     let server = Server::start(&["--queue-limit", "512KiB", "--when-full", "backpressure"]);
     // Who listens to a publisher that has to wait waits with it.
-    let report = run(&server, &[]).report("saturation");
+    let report = run(&server, SATURATION).report("saturation");
     let slow = &report["slow_consumers"];
-    assert_eq!((&slow["policy"], &slow["also"]), (&"backpressure".into(), &json!([])), "{slow}");
+    assert_eq!(slow["policy"], "backpressure", "{slow}");
     assert_eq!(number(&report, "/ledger/delivered"), number(&report, "/ledger/obligations"));
-    assert_eq!(those(&report, "expectations", "fail"), ["others-keep-p99"]);
+    // On a busy machine that is in doubt.
+    let failed = those(&report, "expectations", "fail");
+    assert!(failed.iter().all(|id| id == "others-keep-p99"), "{failed:?}");
+    assert!(!those(&report, "expectations", "pass").contains(&"others-keep-p99".to_owned()));
     let figure = |key: &str| slow[key].as_f64().expect("a figure");
     assert!(figure("published_rate") < figure("planned_rate") / 2.0, "{slow}");
-    assert!(number(&report, "/slow_consumers/backlog_max_bytes") < 8 * MIB, "{slow}");
+    // What the kernels hold, and half a MiB; with a little more of that it would be said to buffer, too.
+    assert!(number(&report, "/slow_consumers/backlog_max_bytes") < 9 * MIB, "{slow}");
     assert_eq!((slow["felt_ratio"].as_f64(), server.count("dropped")), (Some(1.0), 0));
 }
 
@@ -133,6 +144,19 @@ fn a_server_that_drops_and_does_not_say_so_is_found_out() {
     assert!(lost > 100 && server.planted() >= lost, "{lost} of {}", server.planted());
     assert_eq!(number(&report, "/ledger/lost_unexplained"), lost);
     assert_eq!(number(&report, "/slow_consumers/admitted"), 0);
+}
+
+/// What a server says that it dropped of slow readers does not explain what was lost before anybody was slow.
+#[test]
+fn losses_before_anybody_was_slow_are_not_put_down_to_it() {
+    let options = ["--queue-limit", "512KiB", "--when-full", "drop", "--defect", "drop=times=4"];
+    let server = Server::start(&options);
+    let report = done_by(&server, &["nothing-lost", "losses-admitted"]);
+    assert_eq!(server.planted(), 4, "one event of the control phase, to each of four readers");
+    assert_eq!(number(&report, "/ledger/lost_unexplained"), 4);
+    let slow = number(&report, "/slow_consumers/lost");
+    assert!(slow > 100 && number(&report, "/ledger/lost") == slow + 4, "{slow}");
+    assert_eq!(report["slow_consumers"]["policy"], "drop");
 }
 
 /// One socket that takes nothing keeps all the others waiting: the bystanders have it in their latency, and lose nothing.

@@ -139,10 +139,11 @@ impl Gauges {
 }
 
 impl Counters {
-    /// Deliveries that the server says it dropped meanwhile; `None`: it does not say.
+    /// Deliveries that the server says it dropped since it had dropped so many; `None`: it does not say.
     #[must_use]
-    pub fn dropped(&self) -> Option<f64> {
-        self.grown(ServerCount::Dropped)
+    pub fn dropped_since(&self, so_many: f64) -> Option<f64> {
+        let dropped = self.after?.get(ServerCount::Dropped)? - so_many;
+        (dropped >= 0.0).then_some(dropped)
     }
 
     /// A counter that went back belongs to a server that was restarted: its growth is not known.

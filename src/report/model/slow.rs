@@ -25,6 +25,19 @@ pub enum SlowPolicy {
 }
 
 impl SlowPolicy {
+    /// How much it takes from the reader, and then from others; what cannot be told may be anything but a cut.
+    #[must_use]
+    pub fn gravity(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Buffer => 1,
+            Self::Backpressure => 2,
+            Self::Drop => 3,
+            Self::Unknown => 4,
+            Self::Disconnect => 5,
+        }
+    }
+
     /// As it is written.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -45,7 +58,7 @@ pub struct SlowConsumers {
     /// Readers that a fault made slow.
     pub readers: u64,
     /// Of those, the share that the server felt: it was behind by more than the kernels hold, or the server did something
-    /// about it. Where publishers were made to wait, it felt all of them.
+    /// about it. Where publishers were made to wait, it felt all that were behind by more than 2 MiB.
     pub felt_ratio: f64,
     /// How far a reader was behind: payload bytes published to it and not read yet. The smallest of the readers' peaks.
     pub backlog_bytes: u64,
@@ -63,23 +76,29 @@ pub struct SlowConsumers {
     pub disconnects: BTreeMap<String, u64>,
     /// Readers that were passed over: later events arrived, and earlier ones never did.
     pub passed_over: u64,
-    /// Deliveries that slow readers lost.
+    /// Deliveries that slow readers lost in the first phase in which one was slow, and after that.
     pub lost: u64,
     /// Deliveries to slow readers whose fate is open, because the server ended their connections before they came.
     pub cut_short: u64,
     /// Deliveries to slow readers that were published while the server had them disconnected.
     pub missed: u64,
-    /// Deliveries that the server says it dropped, to whomever; null: it does not say.
+    /// Deliveries that the server says it dropped since that phase began, to whomever; null: it does not say.
     pub admitted: Option<u64>,
     /// Events published per second while readers were slow.
     pub published_rate: Option<f64>,
     /// What the plan had to be published per second meanwhile.
     pub planned_rate: Option<f64>,
+    /// The same two in the phases before, where there were any.
+    #[serde(default)]
+    pub published_rate_before: Option<f64>,
+    /// What the plan had to be published per second in those.
+    #[serde(default)]
+    pub planned_rate_before: Option<f64>,
     /// Median time that a publish waited for its acknowledgement before readers were slow.
     pub publish_ack_before_us: Option<u64>,
     /// The same while they were.
     pub publish_ack_during_us: Option<u64>,
-    /// Growth of the server's memory while readers were slow: most within that time, less what it was at its begin.
+    /// Growth of the server's memory while readers were slow: most within that time, less the least before it in the run.
     pub server_memory_rise_bytes: Option<u64>,
 }
 

@@ -2,22 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::slow::Dropped;
 use crate::clients::climb::{Climb, Step, word};
 use crate::metrics::peaks::Peaks;
-use crate::report::model::{Escalation, PayloadClimb, PayloadStep, PhaseReport, Report};
+use crate::report::model::{Escalation, PayloadClimb, PayloadStep, PhaseReport};
 use crate::scenarios::plan::Plan;
 
-/// The climb as the report shows it, which has all but that; `dropped`: deliveries that the server says it dropped.
+/// The climb as the report shows it; `phases`: those that came before; `dropped`: what the server says it dropped.
 pub(super) fn escalation(
     plan: &Plan,
     climb: &Climb,
     peaks: &[Peaks],
-    report: &Report,
-    dropped: Option<f64>,
+    phases: &[PhaseReport],
+    dropped: &Dropped<'_>,
 ) -> Escalation {
-    let dropped = dropped.map(|dropped| dropped as u64);
-    let admitted = dropped.filter(|dropped| (1..=*dropped).contains(&report.ledger.lost));
     let (steps, begun) = climb.steps();
+    // All steps before the last were delivered whole.
+    let climbing = plan.publishers.iter().filter(|group| group.climb.is_some());
+    let admitted =
+        climbing.flat_map(|group| group.phases.first()).min().and_then(|phase| dropped.since(*phase));
     let last = begun.saturating_sub(1);
     let failed = steps[..begun].last().and_then(|step| failure(step, climb, admitted));
     let mut payload = PayloadClimb::default();
@@ -31,7 +34,7 @@ pub(super) fn escalation(
         payload.steps.push(row(step, outcome, &peaks));
     }
     let ok = payload.steps.iter().filter(|step| step.outcome == "delivered").map(|step| step.payload_bytes);
-    payload.largest_ok_bytes = ok.max().or_else(|| largest_before(plan, &report.phases));
+    payload.largest_ok_bytes = ok.max().or_else(|| largest_before(plan, phases));
     if begun > 0 && climb.is_decided() {
         let (word, at, text) = failed.unwrap_or_else(|| ("none".to_owned(), "", String::new()));
         payload.failure = Some(word);
@@ -53,14 +56,14 @@ fn failure(step: &Step, climb: &Climb, admitted: Option<u64>) -> Option<(String,
     }
     let said = [(trouble.publisher, "publisher"), (trouble.subscriber, "subscribers")];
     let met = said.into_iter().find_map(|(refusal, at)| refusal.map(|r| (word(r.failure), at, r.text)));
-    let missing = get(&step.delivered) < get(&step.owed);
+    let missing = get(&step.owed).saturating_sub(get(&step.delivered));
     met.or_else(|| {
-        missing.then(|| match admitted {
-            Some(dropped) => {
+        (missing > 0).then(|| match admitted {
+            Some(dropped) if dropped >= missing => {
                 let text = format!("its statistics count {dropped} deliveries as dropped");
                 ("dropped-with-reason".to_owned(), "subscribers", text)
             }
-            None => ("silence".to_owned(), "subscribers", String::new()),
+            _ => ("silence".to_owned(), "subscribers", String::new()),
         })
     })
 }

@@ -9,14 +9,13 @@ use super::faults::faults;
 use super::generator::generator;
 use super::publishing::{due, flow, published};
 use super::returns::returns;
-use super::slow::{self, Known};
+use super::slow::{self, Dropped, Known};
 use super::slowed::Shares;
 use crate::clients::board::Board;
 use crate::clients::fleet::FleetResult;
 use crate::clients::publisher::PublisherResult;
 use crate::inject::Schedule;
 use crate::ledger::{SumError, Totals, sums};
-use crate::metrics::server_stats::Counters;
 use crate::metrics::{LatencySet, Recorder};
 use crate::report::model::{
     Example, Latencies, PhaseConnections, PhaseReport, Report, Setup, Slice, WaveMemory, Waves,
@@ -90,13 +89,13 @@ pub(crate) fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(),
     report.groups.extend(prober(&fleet.publisher.links));
     report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, (&due, shares));
     let climb = fleet.board.climb.as_ref();
-    let dropped = counters.as_ref().and_then(Counters::dropped);
-    report.escalation = climb.map(|climb| escalation(plan, climb, &round.step_peaks, report, dropped));
+    let dropped = Dropped { counters: counters.as_ref(), events: &events };
+    report.escalation =
+        climb.map(|climb| escalation(plan, climb, &round.step_peaks, &report.phases, &dropped));
     report.server.alive = round.alive;
     report.drain.duration_s = drained(&fleet.publisher, round.drained_ns);
     fill_timeline(report, &totals);
-    let known =
-        Known { plan, acts: schedule.acts(), fleet: &fleet, totals: &totals, counters: counters.as_ref() };
+    let known = Known { plan, acts: schedule.acts(), fleet: &fleet, totals: &totals, dropped };
     slow::fill(report, &known);
     sums(&totals.all(), totals.receipts(), obligations)
 }

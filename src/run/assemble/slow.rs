@@ -10,7 +10,8 @@ use crate::ledger::{Class, Counts, Totals};
 use crate::metrics::server_stats::Counters;
 use crate::report::human;
 use crate::report::model::{Health, Report, SlowConsumers, SlowPolicy};
-use crate::scenarios::plan::{FELT, FaultKind, Pace, Plan};
+use crate::run::round::PhaseEvents;
+use crate::scenarios::plan::{FELT, FaultKind, Pace, Part, Plan};
 
 /// How long half of all publishes wait for their acknowledgement at least before publishers count as held up: far above
 /// what a busy machine makes of it, far below what it takes to wait for a reader. In µs.
@@ -19,6 +20,9 @@ const HELD_UP_US: u64 = 250_000;
 const HELD_UP_TIMES: u64 = 10;
 /// The share of the planned rate that a publisher which is not held up keeps.
 const KEPT_RATE: f64 = 0.9;
+/// How far a reader has to be behind for the server to feel it where it makes publishers wait: on loopback the kernels
+/// alone hold 2.3 MiB for one that does not read.
+const BEHIND: u64 = 2 << 20;
 /// How far the server's count of what it dropped may be below ours.
 const TOLERANCE: f64 = 0.01;
 
@@ -28,18 +32,36 @@ pub(super) struct Known<'a> {
     pub(super) acts: &'a [Act],
     pub(super) fleet: &'a FleetResult,
     pub(super) totals: &'a Totals,
+    pub(super) dropped: Dropped<'a>,
+}
+
+/// What the server says it dropped.
+#[derive(Clone, Copy)]
+pub(super) struct Dropped<'a> {
     pub(super) counters: Option<&'a Counters>,
+    pub(super) events: &'a [PhaseEvents],
+}
+
+impl Dropped<'_> {
+    /// Deliveries that it dropped since a phase began, to whomever; `None`: it does not say.
+    pub(super) fn since(&self, phase: usize) -> Option<u64> {
+        let before = self.events.get(phase)?.server_dropped?;
+        self.counters?.dropped_since(before).map(|dropped| dropped as u64)
+    }
 }
 
 /// Fills in what is said of slow readers, and which losses are unexplained. All else of the report is there.
 pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
     let readers = &known.fleet.slow;
     let slow = known.slow_cohorts();
+    let Losses { explicable, of_slow, others } = known.losses(&slow);
+    let admitted = known.dropped.since(known.first_phase());
+    report.ledger.lost_unexplained = match unexplained(explicable, admitted) {
+        Some(more) => Some(others + more),
+        // Some of it nobody could admit.
+        None => Some(others).filter(|others| *others > 0),
+    };
     let owed = known.counts(&slow);
-    let lost = owed.of(Class::LostProven) + owed.of(Class::LostPresumed);
-    let (kept_up, flooded) = known.lost_by_others(&slow);
-    let admitted = known.counters.and_then(Counters::dropped).map(|dropped| dropped as u64);
-    report.ledger.lost_unexplained = unexplained(lost + flooded, admitted).map(|more| kept_up + more);
     if readers.is_empty() {
         return;
     }
@@ -50,7 +72,7 @@ pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
         disconnected: readers.iter().filter(|one| one.disconnected).count() as u64,
         disconnects: known.disconnects(&slow),
         passed_over: readers.iter().filter(|one| one.passed_over > 0).count() as u64,
-        lost,
+        lost: of_slow,
         missed: owed.of(Class::MissedDisconnected),
         admitted,
         ..SlowConsumers::default()
@@ -61,14 +83,16 @@ pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
     known.publishing(report, &mut found);
     let signs = Signs {
         disconnected: found.disconnected > 0,
-        dropped: lost > 0,
+        dropped: of_slow > 0,
         held_up: held_up(report, &found),
         backlog: found.backlog_bytes > FELT,
         open: open > found.cut_short,
     };
     (found.policy, found.also) = policy::name(signs);
-    let felt =
-        |one: &&SlowReader| signs.held_up || one.peak_bytes > FELT || one.disconnected || one.passed_over > 0;
+    let felt = |one: &&SlowReader| {
+        let is_behind = one.peak_bytes > if signs.held_up { BEHIND } else { FELT };
+        is_behind || one.disconnected || one.passed_over > 0
+    };
     found.felt_ratio = readers.iter().filter(felt).count() as f64 / readers.len() as f64;
     found.server_memory_rise_bytes = memory_rise(report, &known.slow_faults());
     found.evidence = evidence(&found);
@@ -86,20 +110,49 @@ fn unexplained(lost: u64, admitted: Option<u64>) -> Option<u64> {
     Some(if within { 0 } else { lost.saturating_sub(admitted) })
 }
 
+/// Deliveries that were lost.
+#[derive(Debug, Clone, Copy, Default)]
+struct Losses {
+    /// Those that a server's way with slow readers may explain: of slow readers, and of everybody in phases in which
+    /// somebody publishes as fast as it can, so that of nobody it can be said that it should have kept up.
+    explicable: u64,
+    /// Of those, the ones of slow readers.
+    of_slow: u64,
+    /// All others: of who could keep up, and of everybody before anybody was slow.
+    others: u64,
+}
+
 impl Known<'_> {
-    /// What those lost who were not slow: in phases in which they could keep up, and in those in which somebody publishes
-    /// as fast as it can, so that of nobody it can be said that it should have.
-    fn lost_by_others(&self, slow: &BTreeSet<usize>) -> (u64, u64) {
-        let others = || (0..super::cohorts::count(self.plan)).filter(|cohort| !slow.contains(cohort));
+    /// Losses, by whether what the server does about slow readers may explain them.
+    fn losses(&self, slow: &BTreeSet<usize>) -> Losses {
         let contract = self.plan.target.contract;
-        let lost = |phase| others().map(|cohort| self.totals.at(cohort, phase).lost(contract)).sum::<u64>();
-        let (mut kept_up, mut flooded) = (0, 0);
+        let first = self.first_phase();
+        let mut losses = Losses::default();
         for phase in 0..self.plan.phases.len() {
             let groups = self.plan.publishers.iter().filter(|group| group.phases.contains(&phase));
             let floods = !slow.is_empty() && groups.clone().any(|group| group.pace == Pace::Unlimited);
-            *(if floods { &mut flooded } else { &mut kept_up }) += lost(phase);
+            for cohort in 0..super::cohorts::count(self.plan) {
+                let counts = self.totals.at(cohort, phase);
+                if phase >= first && slow.contains(&cohort) {
+                    let lost = counts.of(Class::LostProven) + counts.of(Class::LostPresumed);
+                    (losses.of_slow, losses.explicable) = (losses.of_slow + lost, losses.explicable + lost);
+                } else if phase >= first && floods {
+                    losses.explicable += counts.lost(contract);
+                } else {
+                    losses.others += counts.lost(contract);
+                }
+            }
         }
-        (kept_up, flooded)
+        losses
+    }
+
+    /// The first phase in which a reader is slow, or everybody is sent more than anybody can be expected to take.
+    fn first_phase(&self) -> usize {
+        let slow = self.acts.iter().filter(|act| self.is_slow(act.fault));
+        let slow = slow.map(|act| if let Part::Phase(phase) = act.part { phase } else { 0 }).min();
+        let floods = self.plan.publishers.iter().filter(|group| group.pace == Pace::Unlimited);
+        let floods = floods.flat_map(|group| group.phases.first()).copied().min();
+        slow.map_or(0, |slow| floods.map_or(slow, |floods| slow.min(floods)))
     }
 
     fn is_slow(&self, fault: usize) -> bool {
@@ -164,25 +217,32 @@ impl Known<'_> {
         let during: Vec<usize> = begun.filter(|phase| slow(*phase)).filter(with_rate).collect();
         found.publish_ack_during_us = during.iter().filter_map(|phase| p50(*phase)).max();
         // The phase that fell furthest behind its plan.
-        let rates =
-            during.iter().filter_map(|phase| Some((report.phases[*phase].published.rate?, planned(*phase)?)));
-        let worst = rates.min_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
-        (found.published_rate, found.planned_rate) = worst.unzip();
+        let worst = |phases: &mut dyn Iterator<Item = usize>| {
+            let rates =
+                phases.filter_map(|phase| Some((report.phases[phase].published.rate?, planned(phase)?)));
+            rates.min_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1))).unzip()
+        };
+        (found.published_rate, found.planned_rate) = worst(&mut during.into_iter());
+        (found.published_rate_before, found.planned_rate_before) = worst(&mut (0..first).filter(with_rate));
     }
 }
 
-/// Whether publishers were made to wait.
+/// Whether publishers were made to wait while readers were slow, and not before. Where nothing was published before, what
+/// was planned is all that there is to compare with.
 fn held_up(report: &Report, found: &SlowConsumers) -> bool {
     let late = found.publish_ack_during_us.is_some_and(|during| {
         during > HELD_UP_US && during > found.publish_ack_before_us.unwrap_or(0) * HELD_UP_TIMES
     });
-    let rates = found.published_rate.zip(found.planned_rate);
-    let behind = rates.is_some_and(|(rate, planned)| rate < KEPT_RATE * planned);
+    let share = |rate: Option<f64>, planned: Option<f64>| Some(rate? / planned?);
+    let before = share(found.published_rate_before, found.planned_rate_before).unwrap_or(1.0).min(1.0);
+    let during = share(found.published_rate, found.planned_rate);
+    let behind = during.is_some_and(|during| during < KEPT_RATE * before);
     // A generator that does not keep up publishes too little all by itself.
     late || (behind && report.generator.health == Health::Ok)
 }
 
-/// How much more memory the server had while readers were slow than when they became so.
+/// How much more memory the server had while readers were slow than at the least before, in the whole run: what an
+/// earlier round has left it with it need not take again.
 fn memory_rise(report: &Report, faults: &[&str]) -> Option<u64> {
     let acting = faults.iter().filter_map(|name| report.faults.get(*name));
     let from = acting.clone().filter_map(|fault| fault.first_s).reduce(f64::min)?;
@@ -195,7 +255,7 @@ fn memory_rise(report: &Report, faults: &[&str]) -> Option<u64> {
     let first = report.timeline.partition_point(|point| point.t_s < from);
     // Sampled once a second: the sample after the end still knows.
     let last = report.timeline.partition_point(|point| point.t_s < until) + 1;
-    let before = *memory(&report.timeline[..first]).last()?;
+    let before = memory(&report.timeline[..first]).into_iter().min()?;
     let during = memory(report.timeline.get(first..last.min(report.timeline.len()))?);
     Some(during.into_iter().max()?.saturating_sub(before))
 }
@@ -204,7 +264,7 @@ fn memory_rise(report: &Report, faults: &[&str]) -> Option<u64> {
 fn evidence(found: &SlowConsumers) -> Vec<String> {
     let mut said = Vec::new();
     let bytes = |bytes: u64| human::bytes(bytes as f64);
-    let peaks = format!("{} to {}", bytes(found.backlog_bytes), bytes(found.backlog_max_bytes));
+    let peaks = human::range(&bytes(found.backlog_bytes), &bytes(found.backlog_max_bytes));
     let beyond = if found.backlog_bytes > FELT { "more" } else { "not more, for all of them," };
     said.push(format!(
         "readers were behind by {peaks}: {beyond} than the {} that kernels may hold",
@@ -230,10 +290,14 @@ fn evidence(found: &SlowConsumers) -> Vec<String> {
         ));
     }
     if let Some((rate, planned)) = found.published_rate.zip(found.planned_rate) {
+        let before = found.published_rate_before.zip(found.planned_rate_before);
+        let before = before
+            .map(|(rate, planned)| format!("; {} of {} before", human::rate(rate), human::rate(planned)));
         said.push(format!(
-            "{} were published meanwhile, and {} were planned",
+            "{} were published meanwhile, and {} were planned{}",
             human::rate(rate),
-            human::rate(planned)
+            human::rate(planned),
+            before.unwrap_or_default()
         ));
     }
     if let Some(during) = found.publish_ack_during_us {
@@ -245,7 +309,7 @@ fn evidence(found: &SlowConsumers) -> Vec<String> {
         ));
     }
     if let Some(rise) = found.server_memory_rise_bytes {
-        said.push(format!("the server's memory grew by {} meanwhile", bytes(rise)));
+        said.push(format!("the server's memory was up to {} above its least before", bytes(rise)));
     }
     if found.policy == SlowPolicy::Unknown {
         said.push("what became of some deliveries to slow readers is open".to_owned());
@@ -287,6 +351,10 @@ mod tests {
         }
     }
 
+    fn so_before(rate: f64, found: SlowConsumers) -> SlowConsumers {
+        SlowConsumers { published_rate_before: Some(rate), planned_rate_before: Some(1_000.0), ..found }
+    }
+
     #[test]
     fn publishers_are_held_up_when_they_are_late_or_behind() {
         let mut report = Report::default();
@@ -299,6 +367,10 @@ mod tests {
             (found(1_000.0, Some(500), 200_000), false),
             (found(850.0, Some(500), 900), true),
             (found(950.0, Some(500), 900), false),
+            // One that takes no more than that at any time, and one that takes still less now.
+            (so_before(850.0, found(850.0, Some(500), 900)), false),
+            (so_before(850.0, found(600.0, Some(500), 900)), true),
+            (so_before(1_000.0, found(850.0, Some(500), 900)), true),
         ] {
             assert_eq!(held_up(&report, &found), expected, "{found:?}");
         }
