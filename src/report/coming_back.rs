@@ -13,6 +13,9 @@ pub(super) const HEADER: [&str; 9] =
 const TIMES: &str =
     "50 %, 95 %, 100 %: from the first end until so many were back with every subscription proved";
 
+/// Kinds of faults that end connections, at once or by their silence.
+const ENDING: [&str; 2] = ["terminate", "partition"];
+
 /// One line per group of subscribers of which a connection ended, and one for all of them where there are several;
 /// bystanders stand out if they had to come back at all. Nothing where nobody tried to.
 pub(super) fn rows(report: &Report) -> Vec<Row<9>> {
@@ -52,6 +55,9 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
     if attempts > 0 {
         notes.push(TIMES.to_owned());
     }
+    if let Some(spread) = ends_spread(report).filter(|_| attempts > 0) {
+        notes.push(format!("the plan spread the ends over {}, which is in these times", seconds(spread)));
+    }
     if aborted_by_plan > 0 {
         notes.push(format!("{} of the tries were ended by a fault of ours", count(aborted_by_plan)));
     }
@@ -59,6 +65,15 @@ pub(super) fn notes(report: &Report) -> Vec<String> {
         notes.push(format!("{} of the tries had to wait for the retry budget", count(budget_waits)));
     }
     notes
+}
+
+/// Over how long the plan ended connections, where that is a large part of the time until they were back.
+pub(super) fn ends_spread(report: &Report) -> Option<f64> {
+    let ending = || report.faults.values().filter(|fault| ENDING.contains(&fault.kind.as_str()));
+    let first = ending().filter_map(|fault| fault.first_s).reduce(f64::min)?;
+    let last = ending().filter_map(|fault| fault.last_s).reduce(f64::max)?;
+    let until = report.reconnects.restored_100_s.or(report.reconnects.restored_95_s)?;
+    (last - first >= until / 4.0).then_some(last - first)
 }
 
 /// What circuit breakers did, if any ever opened.
@@ -101,6 +116,27 @@ mod tests {
         assert_eq!(names(&[("near", 4), ("far", 0), ("victims", 4), ("bystanders", 0)]), ["near 4"]);
         let several = names(&[("near", 4), ("far", 2), ("victims", 5), ("bystanders", 1)]);
         assert_eq!(several, ["all 6", "near 4", "far 2", "bystanders 1"]);
+    }
+
+    #[test]
+    fn that_the_plan_spread_the_ends_is_said() {
+        let mut spread = report(&[("near", 4)]);
+        spread.reconnects.restored_100_s = Some(20.0);
+        let mut fault = crate::report::model::FaultReport {
+            kind: "terminate".to_owned(),
+            first_s: Some(5.0),
+            last_s: Some(6.0),
+            ..Default::default()
+        };
+        spread.faults.insert("cut".to_owned(), fault.clone());
+        assert_eq!(notes(&spread), [TIMES]);
+        fault.last_s = Some(24.0);
+        spread.faults.insert("later".to_owned(), fault.clone());
+        assert_eq!(notes(&spread), [TIMES, "the plan spread the ends over 19 s, which is in these times"]);
+        // What ends no connection spreads no ends.
+        fault.kind = "link-delay".to_owned();
+        spread.faults.insert("later".to_owned(), fault);
+        assert_eq!(notes(&spread), [TIMES]);
     }
 
     #[test]

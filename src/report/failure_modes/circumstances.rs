@@ -1,7 +1,9 @@
 //! Where, when and under which load something failed, whom else it touched and how it got well again.
 
+use crate::report::coming_back::ends_spread;
+use crate::report::disturbed::COMPUTED;
 use crate::report::human::{count, micros, number, rate, rough_micros, seconds};
-use crate::report::model::{Health, Latencies, Ledger, PhaseReport, Report, Slice};
+use crate::report::model::{Health, Latencies, Ledger, PhaseReport, Reconnects, Report, Slice};
 
 /// What the server was under, in one line; for every failure, and for a run without any.
 pub(super) fn load(report: &Report) -> String {
@@ -16,14 +18,25 @@ pub(super) fn load(report: &Report) -> String {
     parts.join(" · ")
 }
 
-/// A line for each group of clients of which `of` is not 0: `victims: 412 of 20,000`.
+/// An entry for each group of clients of which `of` is not 0: `clients: 412 of 20,000`. Where faults were planned, the same
+/// clients once more, by whether one was aimed at them.
 pub(super) fn whom(report: &Report, of: impl Fn(&Slice) -> (u64, Option<u64>)) -> Vec<String> {
-    let line = |(name, slice): (&String, &Slice)| match of(slice) {
+    let line = |name: &str, slice: &Slice| match of(slice) {
         (0, _) => None,
         (n, Some(all)) => Some(format!("{name}: {} of {}", count(n), count(all))),
         (n, None) => Some(format!("{name}: {}", count(n))),
     };
-    report.groups.iter().filter_map(line).collect()
+    let is_aim = |name: &String| !report.faults.is_empty() && COMPUTED.contains(&name.as_str());
+    let groups = report.groups.iter().filter(|(name, _)| !is_aim(name));
+    let mut whom: Vec<String> = groups.filter_map(|(name, slice)| line(name, slice)).collect();
+    let aims = report.groups.iter().filter(|(name, _)| is_aim(name));
+    let aims: Vec<String> = aims.filter_map(|(name, slice)| line(name, slice)).collect();
+    match (aims.is_empty(), whom.is_empty()) {
+        (true, _) => {}
+        (false, true) => whom = aims,
+        (false, false) => whom.push(format!("of them {}", aims.join(", "))),
+    }
+    whom
 }
 
 /// Whether all `n` of something befell clients that a fault was aimed at.
@@ -68,36 +81,68 @@ pub(super) fn after_the_last_loss(report: &Report) -> Option<String> {
     })
 }
 
-/// How many came back and when, in one line.
+/// How many came back and when, in one line. Where the plan spread the ends, the time until so many were back is the
+/// plan's; how long each of them took is not.
 pub(super) fn came_back(report: &Report) -> Option<String> {
     let (back, connections) = (&report.reconnects, &report.connections);
     if back.ended == 0 {
         return None;
     }
-    let all = format!("{} of {} connections that ended", count(connections.recovered), count(back.ended));
+    let all = format!(
+        "{} of {} connections that ended came back with every subscription proved",
+        count(connections.recovered),
+        count(back.ended)
+    );
     if back.attempts == 0 {
-        return Some(format!("{all} came back with every subscription proved; no client tried to"));
+        return Some(format!("{all}; no client tried to"));
     }
-    let time = |s: Option<f64>| s.map_or_else(|| "never".to_owned(), seconds);
-    let slowest =
-        report.latency.reconnect.as_ref().map(|all| format!(", the slowest took {}", micros(all.max_us)));
-    Some(format!(
-        "{all} came back with every subscription proved, by {} tries of which {} failed; after the first end 50 % were back \
-         after {}, 95 %: {}, all: {}{}",
-        count(back.attempts),
-        count(back.failed),
-        time(back.restored_50_s),
-        time(back.restored_95_s),
-        time(back.restored_100_s),
-        slowest.unwrap_or_default()
-    ))
+    Some(format!("{all}, by {}; {}", tries(back), how_fast(report)))
 }
 
-/// What happened to clients that no fault was aimed at, phase by phase, in one line. Where nobody was spared by plan, what
-/// became of the other deliveries.
+fn tries(back: &Reconnects) -> String {
+    let all = format!("{} tries", count(back.attempts));
+    let others = back.failed.saturating_sub(back.aborted_by_plan);
+    match (back.aborted_by_plan, others) {
+        (0, n) => format!("{all} of which {} failed", count(n)),
+        (ours, 0) => {
+            format!("{all}, {} of which a fault of ours ended and none failed otherwise", count(ours))
+        }
+        (ours, n) => {
+            format!("{all}, {} of which a fault of ours ended and {} failed otherwise", count(ours), count(n))
+        }
+    }
+}
+
+fn how_fast(report: &Report) -> String {
+    let back = &report.reconnects;
+    let time = |s: Option<f64>| s.map_or_else(|| "never".to_owned(), seconds);
+    let of_each = report.latency.reconnect.as_ref();
+    match (of_each, ends_spread(report)) {
+        (Some(each), Some(spread)) => format!(
+            "the ends were spread over {} by the plan, and half of them were back within {} each, the slowest within {}",
+            seconds(spread),
+            micros(each.p50_us),
+            micros(each.max_us)
+        ),
+        (of_each, _) => {
+            let slowest = of_each.map(|each| format!(", the slowest took {}", micros(each.max_us)));
+            format!(
+                "after the first end 50 % were back after {}, 95 %: {}, all: {}{}",
+                time(back.restored_50_s),
+                time(back.restored_95_s),
+                time(back.restored_100_s),
+                slowest.unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// What happened to clients that no fault was aimed at, phase by phase, in one line. Where no fault was planned at all,
+/// what became of the other deliveries.
 pub(super) fn others(report: &Report) -> Option<String> {
     let told = match report.groups.get("bystanders").filter(|group| group.connections.planned > 0) {
         Some(group) => bystanders(report, group),
+        None if !report.faults.is_empty() => return Some("nobody was spared by the plan".to_owned()),
         None if report.ledger.obligations == 0 => return None,
         None => {
             format!("of all deliveries: {}{}", delays(&report.latency), deliveries(&report.ledger))

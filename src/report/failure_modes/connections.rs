@@ -52,7 +52,7 @@ fn failure(report: &Report, name: &str) -> Found {
     seen.when = vec![when(report, stage).to_owned()];
     seen.said = parts(report).find_map(|part| part.failed_texts.get(name)).cloned();
     seen.recovery.extend(circumstances::came_back(report));
-    if matches!(origin, Origin::Server | Origin::Answer) {
+    if origin != Origin::Run {
         seen.others = circumstances::others(report);
     }
     found

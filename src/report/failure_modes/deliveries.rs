@@ -70,7 +70,7 @@ fn sighting(report: &Report, class: &Class) -> Found {
         seen.recovery.extend(circumstances::after_the_last_loss(report));
         seen.what.push_str(&explained(report));
     }
-    if !matches!(found.origin, Origin::Run | Origin::Ours) {
+    if found.origin != Origin::Run {
         seen.others = circumstances::others(report);
     }
     if matches!(class.name, "missed_disconnected" | "recovered" | "suppressed" | "indeterminate") {

@@ -1,5 +1,6 @@
 //! `failure_modes.md`: what failed, by whose doing and by cause.
 
+use super::undecided::{Condition, Undecided, undecided};
 use super::{FailureMode, Origin, Sighting, circumstances, observed};
 use crate::report::human::{NOTHING, count};
 use crate::report::markup::{code, escape, line, list, table, unbroken};
@@ -23,7 +24,12 @@ const PARTS: [(Origin, &str, &str, &str); 5] = [
         "answer to a fault of ours",
         "Seen only of clients that a fault of ours was aimed at.",
     ),
-    (Origin::Open, "Undecided", "undecided", "What was observed does not tell whose doing these are."),
+    (
+        Origin::Open,
+        "Whose doing is not known",
+        "not known",
+        "What was observed does not tell whose doing these are.",
+    ),
     (
         Origin::Run,
         "Of the run itself",
@@ -42,27 +48,38 @@ const PARTS: [(Origin, &str, &str, &str); 5] = [
 /// The document.
 #[must_use]
 pub fn render(reports: &[Report]) -> String {
-    let modes = observed(reports);
+    let (modes, open) = (observed(reports), undecided(reports));
     let mut out = String::from("# Failure modes\n\n");
     line(
         &mut out,
-        "Every failure that was observed, by cause, and nothing that was not. What we injected ourselves stands apart, at \
-         the end. Names in code are those of the JSON reports.",
+        "Every failure that was observed, by cause, and nothing that was not. What could not be decided stands apart, and so \
+         does what we injected ourselves, at the end. Names in code are those of the JSON reports.",
     );
-    summary(&mut out, &modes, reports);
+    summary(&mut out, &modes, &open, reports);
     for part in PARTS {
+        if part.0 == Origin::Ours {
+            not_decided(&mut out, &open);
+        }
         section(&mut out, &modes, part);
     }
     loads(&mut out, reports);
     out
 }
 
-fn summary(out: &mut String, modes: &[FailureMode], reports: &[Report]) {
+fn summary(out: &mut String, modes: &[FailureMode], open: &[Undecided], reports: &[Report]) {
     let failed = modes.iter().filter(|mode| mode.origin != Origin::Ours).count();
     if failed == 0 {
         let beside = if modes.is_empty() { "" } else { " but what we injected ourselves" };
         let under = if reports.is_empty() { "." } else { ", under the load at the end of this document." };
         line(out, &format!("**No failure was observed{beside}**{under}"));
+    }
+    match open.len() {
+        0 => {}
+        1 => line(out, "**1 thing could not be decided**: [Undecided](#undecided)."),
+        n => line(
+            out,
+            &format!("**{} things could not be decided**: [Undecided](#undecided).", count(n as u64)),
+        ),
     }
     let row = |mode: &FailureMode, seen: &Sighting| {
         let whose =
@@ -105,6 +122,26 @@ fn sighting(out: &mut String, seen: &Sighting) {
     let items: Vec<String> =
         items.into_iter().filter_map(|(label, text)| Some(format!("{label}: {}", text?))).collect();
     list(out, items.iter().map(String::as_str));
+}
+
+/// What the runs were to show and did not, with the reason.
+fn not_decided(out: &mut String, open: &[Undecided]) {
+    if open.is_empty() {
+        return;
+    }
+    line(out, "## Undecided");
+    line(out, "What should have been shown and was not. None of it failed, and none of it held.");
+    let row = |one: &Undecided| {
+        let (condition, observed) = match &one.condition {
+            Some(Condition { id, text, observed }) => {
+                (format!("**{}**<br>{}", code(id), code(text)), escape(observed))
+            }
+            None => ("the whole run".to_owned(), NOTHING.to_owned()),
+        };
+        [code(&one.scenario), condition, observed, escape(&one.why)]
+    };
+    let rows: Vec<_> = open.iter().map(row).collect();
+    table(out, &["Scenario", "What", "Observed", "Why"], "llll", &rows);
 }
 
 /// Under which load all of this was observed, or was not.

@@ -1,32 +1,14 @@
-//! Limits of the scenario that were exceeded, where nothing else in a report tells what happened: times, rates, memory.
+//! Limits of the scenario that were exceeded, where nothing else in a report tells what happened: times, rates, memory, and
+//! whatever failed in a round that the report does not show.
 
-use super::{Found, Origin, circumstances, connections, deliveries, server};
+use super::told::is_told;
+use super::{Found, Origin, circumstances};
 use crate::report::model::{Judgement, Report, Verdict};
-
-/// Metrics whose failures are told by what was counted; the place where that is.
-const TOLD: [(&str, super::Source); 7] = [
-    ("ledger.", deliveries::found),
-    ("connections.", connections::found),
-    ("subscriptions.", connections::found),
-    ("errors.", connections::found),
-    ("recovered_ratio", connections::found),
-    ("server_stats.", server::found),
-    ("server.alive", server::found),
-];
 
 /// Expectations that failed and are not told elsewhere.
 pub(super) fn found(report: &Report) -> Vec<Found> {
     let failed = report.expectations.iter().filter(|judgement| judgement.verdict == Verdict::Fail);
     failed.filter(|judgement| !is_told(report, judgement)).map(|judgement| limit(report, judgement)).collect()
-}
-
-/// Whether what was counted already shows what failed here. What we injected explains no failure.
-fn is_told(report: &Report, judgement: &Judgement) -> bool {
-    let of = |(metric, source): &(&str, super::Source)| {
-        judgement.condition.contains(metric)
-            && source(report).iter().any(|found| found.origin != Origin::Ours)
-    };
-    TOLD.iter().any(of)
 }
 
 fn limit(report: &Report, judgement: &Judgement) -> Found {

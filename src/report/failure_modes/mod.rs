@@ -13,6 +13,8 @@ mod run;
 mod server;
 #[cfg(test)]
 mod tests;
+mod told;
+mod undecided;
 
 use super::model::Report;
 

@@ -1,15 +1,13 @@
-//! The run itself: a generator that did not keep up, waits that ran out, an end before the plan's, situations that did not
-//! occur.
+//! The run itself: a generator that did not keep up, waits that ran out, an end before the plan's.
 
 use super::{Found, Origin};
 use crate::report::human::seconds;
-use crate::report::model::{Health, Report, Verdict};
+use crate::report::model::{Health, Report};
 
 /// All of it.
 pub(super) fn found(report: &Report) -> Vec<Found> {
     let mut found: Vec<Found> = ended(report).into_iter().chain(generator(report)).collect();
     found.extend(waits(report));
-    found.extend(unreached(report));
     found
 }
 
@@ -66,18 +64,4 @@ fn waited_for(wait: &str) -> &str {
         "watch" => "what still arrived after the unsubscribe was not seen to its end",
         other => other,
     }
-}
-
-fn unreached(report: &Report) -> Vec<Found> {
-    let missing = report.reached.iter().filter(|judgement| judgement.verdict == Verdict::Fail);
-    let mode = |judgement: &crate::report::model::Judgement| {
-        let names =
-            [&format!("unreached {}", judgement.id), &format!("A situation did not occur: {}", judgement.id)];
-        let what = format!(
-            "observed {}, wanted {}: {}",
-            judgement.observed_text, judgement.limit, judgement.condition
-        );
-        Found::new(report, Origin::Run, names.map(String::as_str), None, what)
-    };
-    missing.map(mode).collect()
 }

@@ -1,15 +1,19 @@
 //! The server as a whole: whether it lived, whether its own counts are right, how it takes slow readers, and what grew.
 
 use super::{Found, Origin, circumstances};
-use crate::report::human::{count, number, rate, seconds};
-use crate::report::model::{GaugeError, PhaseReport, Report, SlowPolicy, Verdict};
+use crate::report::human::{count, number, rate, ratio, seconds};
+use crate::report::model::{DuringCheck, GaugeError, PhaseReport, Report, SlowPolicy, Verdict};
 use crate::report::trends;
+
+/// How far a count may be off, as in the comparisons that are made when all is quiet.
+const COUNTER_ERROR: f64 = 0.01;
 
 /// All of it.
 pub(super) fn found(report: &Report) -> Vec<Found> {
     let mut found: Vec<Found> = gone(report).into_iter().collect();
     found.extend(slow_readers(report));
     found.extend(counts(report));
+    found.extend(counts_during(report));
     found.extend(left_over(report));
     found.extend(slipped(report));
     found.extend(growth(report));
@@ -98,6 +102,29 @@ fn counts(report: &Report) -> Option<Found> {
         format!("{}: the server says {}, we count {}", check.name, told(check.server), number(check.client))
     };
     found.sighting.when = rest.iter().map(line).collect();
+    Some(found)
+}
+
+/// What the server said of itself while the phases ran, where it was further off than a counter may be.
+fn counts_during(report: &Report) -> Option<Found> {
+    let stats = report.server_stats.as_ref()?;
+    let (during, worst) = (stats.during.as_ref()?, stats.worst_during.error_ratio?);
+    if worst <= COUNTER_ERROR {
+        return None;
+    }
+    let line = |check: &DuringCheck| {
+        let true_then = match check.high {
+            Some(high) => format!("between {} and {} was true", number(check.low), number(high)),
+            None => format!("{} or more was true", number(check.low)),
+        };
+        let (at, server) = (seconds(check.at_s), number(check.server));
+        format!("{}: at {at} of the run the server said {server} where {true_then}", check.name)
+    };
+    let names = ["server-counts-during", "The server's own counts were wrong while the phases ran"];
+    let what = format!("off by {} at the worst, in {} answers", ratio(worst), count(during.samples));
+    let mut found = Found::new(report, Origin::Server, names, None, what);
+    let wrong = during.checks.iter().filter(|check| check.error_ratio > COUNTER_ERROR);
+    found.sighting.when = wrong.map(line).collect();
     Some(found)
 }
 

@@ -77,6 +77,7 @@ const KINDS: &[Kind] = &[
             StatCheck { name: "delivered".to_owned(), verdict: Verdict::Fail, ..StatCheck::default() };
         r.server_stats = Some(ServerStats { checks: vec![check], ..ServerStats::default() });
     }),
+    (&[(Origin::Server, "server-counts-during")], |r| r.server_stats = Some(wrong_meanwhile())),
     (&[(Origin::Server, "left-over")], |r| {
         let subscriptions = GaugeError { left_over: Some(1.0), ..GaugeError::default() };
         r.server_stats = Some(ServerStats { subscriptions, ..ServerStats::default() });
@@ -102,7 +103,6 @@ const KINDS: &[Kind] = &[
     (&[(Origin::Answer, "limit back")], |r| {
         r.expectations = vec![fails("back", "victims.latency.reconnect.max < 1s")];
     }),
-    (&[(Origin::Run, "unreached all-cut")], |r| r.reached = vec![fails("all-cut", "faults.cut.applied > 0")]),
     (&[(Origin::Run, "interrupted")], |r| r.run.interrupted = true),
     (&[(Origin::Run, "stopped")], |r| r.run.stop_reason = "abort-if memory".to_owned()),
     (&[(Origin::Open, "wait drain")], |r| r.run.timed_out = vec!["drain".to_owned()]),
@@ -121,6 +121,23 @@ fn fail(report: &mut Report, name: &str) {
 
 fn slowed(limited_by: &str) -> Slowed {
     Slowed { slips: 1, limited_by: limited_by.to_owned(), ..Slowed::default() }
+}
+
+/// A server that was 40 % off at one moment.
+fn wrong_meanwhile() -> ServerStats {
+    let check = DuringCheck {
+        name: "connections".to_owned(),
+        at_s: 12.5,
+        server: 60.0,
+        low: 100.0,
+        high: Some(110.0),
+        error_ratio: 0.4,
+    };
+    ServerStats {
+        worst_during: StatError { error_ratio: Some(0.4) },
+        during: Some(StatsDuring { samples: 30, failed: 0, checks: vec![check] }),
+        ..ServerStats::default()
+    }
 }
 
 fn fails(id: &str, condition: &str) -> Judgement {
@@ -214,6 +231,186 @@ fn a_failure_that_a_count_tells_is_not_told_twice() {
     assert_eq!(causes(&report), [(Origin::Server, "lost_proven".to_owned())]);
     report.ledger.lost_proven = 0;
     assert_eq!(causes(&report), [(Origin::Server, "limit nothing-lost".to_owned())]);
+}
+
+/// As [`fails`], with what was observed and, of another round than the shown one, its number.
+fn failed(id: &str, condition: &str, observed: f64, round: Option<u64>) -> Judgement {
+    let why = round.map(|round| format!("in round {round}: observed {observed}, wanted less"));
+    Judgement { observed: Some(Observed::Number(observed)), why, ..fails(id, condition) }
+}
+
+fn of_server(causes: &[&str]) -> Vec<(Origin, String)> {
+    causes.iter().map(|cause| (Origin::Server, (*cause).to_owned())).collect()
+}
+
+#[test]
+fn an_unrelated_failure_does_not_hide_another() {
+    let mut report = nothing();
+    report.published.slowed = Some(slowed("server"));
+    report.expectations =
+        vec![failed("counts-all-along", "server_stats.worst_during.error_ratio <= 1%", 0.4, None)];
+    assert_eq!(causes(&report), of_server(&["rate-not-held", "limit counts-all-along"]));
+    // Where the moments are known they tell it.
+    report.server_stats = Some(wrong_meanwhile());
+    assert_eq!(causes(&report), of_server(&["server-counts-during", "rate-not-held"]));
+    let text = render(&[report]);
+    let moment = "connections: at 12.5 s of the run the server said 60 where between 100 and 110 was true";
+    assert!(text.contains(moment) && text.contains("off by 40 % at the worst, in 30 answers"), "{text}");
+}
+
+#[test]
+fn what_failed_in_another_round_is_listed_beside_what_failed_in_the_shown_one() {
+    let mut report = nothing();
+    report.rounds = Some(Rounds { completed: 2, shown: 2, ..Rounds::default() });
+    report.ledger.late = 7;
+    report.expectations = vec![
+        failed("nothing-lost", "ledger.lost == 0", 3.0, Some(1)),
+        failed("nothing-late", "ledger.late == 0", 7.0, None),
+    ];
+    assert_eq!(causes(&report), of_server(&["late", "limit nothing-lost"]));
+    // Even where the shown round lost something too: it is not what was judged.
+    (report.ledger.lost, report.ledger.lost_proven) = (3, 3);
+    assert_eq!(causes(&report), of_server(&["lost_proven", "late", "limit nothing-lost"]));
+    assert!(render(&[report]).contains("when: in round 1"));
+}
+
+/// A condition, what it observed, what was counted beside it, and whether that tells it.
+type Told = (&'static str, f64, fn(&mut Report), bool);
+
+#[test]
+fn a_condition_is_told_by_its_own_causes_and_only_if_they_are_as_many() {
+    const TABLE: &[Told] = &[
+        ("ledger.lost == 0", 5.0, |r| r.ledger.lost_presumed = 5, true),
+        ("victims.ledger.lost == 0", 5.0, |r| r.ledger.lost_presumed = 9, true),
+        ("ledger.lost in load == 0", 5.0, |r| r.ledger.lost_presumed = 5, true),
+        ("ledger.lost == 0", 5.0, |r| r.ledger.lost_presumed = 4, false),
+        ("ledger.lost == 0", 5.0, |r| r.ledger.late = 5, false),
+        ("ledger.lost / ledger.obligations == 0%", 0.5, |r| r.ledger.lost_presumed = 5, false),
+        ("ledger.corrupted == 0", 1.0, |r| r.ledger.corrupted = 1, true),
+        ("ledger.strange == 0", 2.0, |r| (r.ledger.phantom, r.ledger.duplicated) = (1, 1), true),
+        ("ledger.suppressed == 0", 1.0, |r| r.ledger.suppressed = 1, false),
+        ("ledger.delivered / predicted == 100%", 0.9, |r| r.ledger.lost_proven = 10, true),
+        ("ledger.delivered / predicted == 100%", 0.9, |r| r.ledger.lost_proven = 9, false),
+        ("connections.dropped_unexpectedly == 0", 2.0, |r| fail_times(r, "open.closed", 2), true),
+        ("connections.dropped_unexpectedly == 0", 2.0, |r| fail_times(r, "upgrade.http-503", 2), false),
+        ("connections.established_ratio >= 99%", 0.9, |r| fail_times(r, "upgrade.http-503", 10), true),
+        ("connections.established_ratio >= 99%", 0.9, |r| fail_times(r, "upgrade.http-503", 9), false),
+        ("connections.established_ratio >= 99%", 0.9, |r| fail_times(r, "open.closed", 10), false),
+        ("errors.unexplained == 0", 1.0, |r| fail_times(r, "tcp.io", 1), true),
+        ("errors.unexplained == 0", 1.0, |r| fail_times(r, "tcp.refused", 1), false),
+        ("errors.ratio < 0.5%", 0.1, |r| fail_times(r, "publish.error", 19), true),
+        ("errors.ratio < 0.5%", 0.1, |r| fail_times(r, "publish.error", 18), false),
+        ("victims.recovered_ratio == 100%", 0.5, |r| r.reconnects.attempts = 8, true),
+        ("server.alive is yes", 0.0, |r| r.server.alive = Some(false), true),
+        ("server.alive is yes", 0.0, |r| r.ledger.late = 1, false),
+        ("server_stats.worst.error_ratio <= 1%", 0.1, |r| wrong(r, "delivered"), true),
+        ("server_stats.gauges.error_ratio == 0%", 0.1, |r| wrong(r, "subscriptions after close"), true),
+        ("server_stats.gauges.error_ratio == 0%", 0.1, |r| wrong(r, "delivered"), false),
+        ("server_stats.gauges.error_ratio in load == 0%", 0.1, |r| wrong(r, "connections"), false),
+        ("setup.duration < 30s", 40.0, |r| r.ledger.late = 1, false),
+        ("published.rate / predicted >= 99%", 0.5, |r| r.published.slowed = Some(slowed("server")), false),
+    ];
+    for (condition, observed, plant, told) in TABLE {
+        let mut report = nothing();
+        report.predicted.insert("ledger.delivered".to_owned(), 100.0);
+        (report.connections.attempted, report.connections.established) = (100, 90);
+        (report.published.sent, report.published.attempted, report.ledger.obligations) = (100, 100, 100);
+        (report.connections.absences, report.connections.recovered) = (8, 4);
+        plant(&mut report);
+        report.expectations = vec![failed("it", condition, *observed, None)];
+        let listed = causes(&report).iter().any(|(_, cause)| cause == "limit it");
+        assert_eq!(!listed, *told, "{condition} at {observed}: {:?}", causes(&report));
+    }
+}
+
+fn fail_times(report: &mut Report, name: &str, n: u64) {
+    report.connections.failed.insert(name.to_owned(), n);
+}
+
+fn wrong(report: &mut Report, name: &str) {
+    let check = StatCheck { name: name.to_owned(), verdict: Verdict::Fail, ..StatCheck::default() };
+    report.server_stats = Some(ServerStats { checks: vec![check], ..ServerStats::default() });
+}
+
+#[test]
+fn what_could_not_be_decided_is_there_with_its_reason() {
+    let mut report = nothing();
+    assert!(!render(&[report.clone()]).contains("ndecided"));
+    let open = |why: &str| Judgement {
+        verdict: Verdict::Inconclusive,
+        observed_text: "246 %".to_owned(),
+        limit: "< 10 %".to_owned(),
+        why: Some(why.to_owned()),
+        ..fails("no-degradation", "trend.deliver_p99.growth < 10%")
+    };
+    report.verdict = Verdict::Inconclusive;
+    report.expectations = vec![open("it rose in a part of the run only")];
+    report.reached = vec![failed("all-cut", "faults.cut.applied > 0", 0.0, Some(2))];
+    report.why = [
+        "no-degradation could not be judged: it rose in a part of the run only",
+        "all-cut was not reached: in round 2: observed 0, wanted > 0",
+        "only 9 of 10 planned events were published",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    assert_eq!(causes(&report), [], "nothing failed");
+    let text = render(&[report]);
+    assert!(text.contains("**No failure was observed**"), "{text}");
+    assert!(text.contains("**3 things could not be decided**: [Undecided](#undecided)."), "{text}");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `quiet` | ")).take(3).collect();
+    assert_eq!(
+        rows,
+        [
+            "| `quiet` | **`no-degradation`**<br>`trend.deliver_p99.growth < 10%` | 246 %, wanted &lt; 10 % | it rose in a \
+             part of the run only |",
+            "| `quiet` | **`all-cut`**<br>`faults.cut.applied > 0` | , wanted  | the situation had to occur and did not: in \
+             round 2 |",
+            "| `quiet` | the whole run | – | only 9 of 10 planned events were published |",
+        ]
+    );
+}
+
+#[test]
+fn tries_that_we_ended_are_told_apart_from_those_that_failed() {
+    let mut report = cascade();
+    report.reconnects.failed = report.reconnects.aborted_by_plan;
+    let told = |report: &Report| super::circumstances::came_back(report).expect("some came back");
+    let none = "by 1,740 tries, 1,180 of which a fault of ours ended and none failed otherwise; after";
+    assert!(told(&report).contains(none), "{}", told(&report));
+    report.reconnects.failed += 60;
+    assert!(told(&report).contains("ended and 60 failed otherwise"), "{}", told(&report));
+}
+
+#[test]
+fn ends_that_the_plan_spread_do_not_look_like_slow_recovery() {
+    let mut report = herd();
+    report.reconnects = Reconnects {
+        ended: 500,
+        attempts: 500,
+        restored_50_s: Some(9.74),
+        restored_95_s: Some(19.9),
+        restored_100_s: Some(21.7),
+        ..Reconnects::default()
+    };
+    let told = |report: &Report| super::circumstances::came_back(report).expect("some came back");
+    assert!(told(&report).contains("after the first end 50 % were back after 9.74 s"), "{}", told(&report));
+    report.faults["cut"].last_s = report.faults["cut"].first_s.map(|first| first + 21.7);
+    let each = "the ends were spread over 21.7 s by the plan, and half of them were back within 90 ms each, the slowest within 206 ms";
+    assert!(told(&report).ends_with(each), "{}", told(&report));
+}
+
+#[test]
+fn who_else_was_there_is_told_of_our_own_faults_too_and_nobody_where_there_was_nobody() {
+    let text = render(&[herd()]);
+    let missed = text.split("(`missed_disconnected`)").nth(1).expect("it was observed");
+    let (missed, _) = missed.split_once("### ").expect("a fault follows");
+    assert!(missed.contains("others meanwhile: bystanders: 0 of 500"), "{missed}");
+    assert!(missed.contains("to whom: clients: 412 of 20,000; of them victims: 412 of 10,000"), "{missed}");
+    let mut everybody = herd();
+    everybody.groups.shift_remove("bystanders");
+    let text = render(&[everybody]);
+    assert!(text.contains("others meanwhile: nobody was spared by the plan\n"), "{text}");
+    assert!(!text.contains("of all deliveries"), "{text}");
 }
 
 #[test]
