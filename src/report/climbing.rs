@@ -1,15 +1,16 @@
 //! How far a payload climbed and how it failed: rows and one sentence that the screen and the Markdown document share.
 
-use super::human::{bytes, clean, count, seconds};
+use super::human::{NOTHING, bytes, clean, count, seconds};
 use super::model::{PayloadClimb, PayloadStep, Report};
 use super::words::Row;
 
 /// Header of [`rows`].
-pub(super) const HEADER: [&str; 7] =
-    ["Payload", "published", "owed", "delivered", "damaged", "took", "outcome"];
+pub(super) const HEADER: [&str; 9] =
+    ["Payload", "sent", "owed", "delivered", "damaged", "took", "memory", "server's", "outcome"];
 
 /// One line per step that began; none where nothing climbed.
-pub(super) fn rows(report: &Report) -> Vec<Row<7>> {
+pub(super) fn rows(report: &Report) -> Vec<Row<9>> {
+    let memory = |peak: Option<u64>| peak.map_or_else(|| NOTHING.to_owned(), |peak| bytes(peak as f64));
     let row = |step: &PayloadStep| {
         [
             bytes(step.payload_bytes as f64),
@@ -18,6 +19,8 @@ pub(super) fn rows(report: &Report) -> Vec<Row<7>> {
             count(step.delivered),
             count(step.corrupted),
             seconds(step.duration_s),
+            memory(step.client_memory_peak_bytes),
+            memory(step.server_memory_peak_bytes),
             clean(&step.outcome),
         ]
     };
@@ -60,6 +63,7 @@ mod tests {
             owed: 8,
             delivered,
             duration_s: 0.75,
+            client_memory_peak_bytes: Some(90 << 20),
             outcome: outcome.to_owned(),
             ..PayloadStep::default()
         };
@@ -78,11 +82,11 @@ mod tests {
         assert_eq!(
             rows(&report(Some("close-1009"), Some("publisher"))),
             [
-                ["4 MiB", "2", "8", "8", "0", "750 ms", "delivered"],
-                ["8 MiB", "2", "8", "0", "0", "750 ms", "close-1009"],
+                ["4 MiB", "2", "8", "8", "0", "750 ms", "90 MiB", "–", "delivered"],
+                ["8 MiB", "2", "8", "0", "0", "750 ms", "90 MiB", "–", "close-1009"],
             ]
         );
-        assert_eq!(rows(&Report::default()), [[""; 7]; 0]);
+        assert_eq!(rows(&Report::default()), [[""; 9]; 0]);
     }
 
     #[test]
@@ -107,7 +111,10 @@ mod tests {
     fn the_screen_and_the_document_have_both() {
         let report = report(Some("close-1009"), Some("publisher"));
         let document = crate::report::markdown::render(std::slice::from_ref(&report));
-        assert!(document.contains("| 8 MiB | 2 | 8 | 0 | 0 | 750 ms | close-1009 |"), "{document}");
+        assert!(
+            document.contains("| 8 MiB | 2 | 8 | 0 | 0 | 750 ms | 90 MiB | – | close-1009 |"),
+            "{document}"
+        );
         assert!(document.contains("the largest payload that worked"), "{document}");
     }
 }

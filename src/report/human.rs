@@ -34,10 +34,18 @@ pub fn seconds(s: f64) -> String {
     duration(s, DIGITS)
 }
 
-/// Bytes in binary units: `512 B`, `5.8 KiB`, `1.2 GiB`.
+/// Bytes in binary units: `512 B`, `5.8 KiB`, `1.2 GiB`; what is round in decimal ones alone, in those: `100 KB`, `16 MB`.
 #[must_use]
 pub fn bytes(n: f64) -> String {
-    size(n, DIGITS)
+    decimal(n).unwrap_or_else(|| size(n, DIGITS))
+}
+
+/// A size that somebody wrote in decimal units: a whole number of tens of kB or MB, and of neither KiB nor MiB.
+fn decimal(n: f64) -> Option<String> {
+    [(1e6, "MB", 1024.0 * 1024.0), (1e3, "KB", 1024.0)].into_iter().find_map(|(unit, name, binary)| {
+        let is_round = n >= unit && n % (unit / 10.0) == 0.0 && n % binary != 0.0;
+        is_round.then(|| format!("{} {name}", significant(n / unit, DIGITS)))
+    })
 }
 
 /// A share as a percentage that never rounds up to 100 or down to 0: `99.98 %`, `99.99999 %`.
@@ -253,5 +261,16 @@ mod tests {
     fn more_digits_tell_close_values_apart() {
         assert_eq!(quantity(30.0004, Dimension::Duration, false, 3), "30 s");
         assert_eq!(quantity(30.0004, Dimension::Duration, false, 6), "30.0004 s");
+    }
+
+    #[test]
+    fn sizes_are_shown_in_the_units_they_are_round_in() {
+        let shown =
+            [100_000.0, 1e6, 2e6, 16e6, 1_500_000.0, 512_000.0, 1_048_576.0, 8_409_088.0, 999.0, 1_234_567.0]
+                .map(bytes);
+        let expected = [
+            "100 KB", "1 MB", "2 MB", "16 MB", "1.5 MB", "500 KiB", "1 MiB", "8.02 MiB", "999 B", "1.18 MiB",
+        ];
+        assert_eq!(shown, expected);
     }
 }

@@ -271,8 +271,18 @@ fn growth(out: &mut String, report: &Report) {
     }
     if let Some(sentence) = climbing::sentence(report) {
         line(out, "### How far a payload climbed");
-        let header = ["Payload", "Published", "Owed", "Delivered", "Damaged", "Took", "Outcome"];
-        table(out, &header, "rrrrrrl", &climbing::rows(report));
+        let header = [
+            "Payload",
+            "Sent",
+            "Owed",
+            "Delivered",
+            "Damaged",
+            "Took",
+            "Generator's memory",
+            "Server's memory",
+            "Outcome",
+        ];
+        table(out, &header, "rrrrrrrrl", &climbing::rows(report));
         line(out, &format!("{}.", escape(&sentence)));
     }
     let trends = trends::sentences(report);

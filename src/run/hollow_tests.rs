@@ -213,7 +213,10 @@ fn is_hollow(report: &Report, unreached: &[&str]) {
     let name = &report.scenario.name;
     assert_ne!(report.verdict, Verdict::Pass, "{name}");
     for id in unreached {
-        assert_eq!(verdict_of(&report.reached, id), Verdict::Fail, "{name}: {id}");
+        let verdict = verdict_of(&report.reached, id);
+        // On a machine that is too busy nothing is said for certain.
+        let doubt = report.generator.health == Health::Limited && verdict == Verdict::Inconclusive;
+        assert!(verdict == Verdict::Fail || doubt, "{name}: {id}: {verdict:?}");
     }
 }
 

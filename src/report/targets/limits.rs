@@ -1,6 +1,6 @@
 //! Limits that were exceeded, and limits with little room left.
 
-use super::{Ground, Target, generator_doubt};
+use super::{Ground, Target, generator_doubt, turned_away};
 use crate::report::human;
 use crate::report::model::{Judgement, Observed, Report, Verdict};
 use crate::scenarios::condition::{Dimension, Value};
@@ -24,6 +24,13 @@ struct Limit {
     value: Value,
 }
 
+impl Limit {
+    /// The same of what lies above the least that there can be.
+    fn above(self, least: f64) -> Self {
+        Self { value: Value { number: self.value.number - least, ..self.value }, ..self }
+    }
+}
+
 /// Of every expectation that was judged, or would have been but for a doubt.
 pub(super) fn targets(reports: &[Report]) -> Vec<Target> {
     let of = |(i, report): (usize, &Report)| {
@@ -35,7 +42,9 @@ pub(super) fn targets(reports: &[Report]) -> Vec<Target> {
 fn target(index: usize, report: &Report, judgement: &Judgement) -> Option<Target> {
     let Some(Observed::Number(observed)) = judgement.observed else { return wordy(index, report, judgement) };
     let limit = limit(&judgement.condition);
-    let used = limit.and_then(|limit| used(limit, observed));
+    // The largest of something over the smallest is 1 at least: that much is not used.
+    let least = if judgement.condition.contains(".spread ") { 1.0 } else { 0.0 };
+    let used = limit.and_then(|limit| used(limit.above(least), observed - least));
     let failed = judgement.verdict == Verdict::Fail;
     let (ground, weight) = match (failed, used) {
         (true, used) => (Ground::Exceeded, used.unwrap_or(1.0)),
@@ -54,6 +63,8 @@ fn target(index: usize, report: &Report, judgement: &Judgement) -> Option<Target
         // Counts do not suffer from a generator that is late.
         Verdict::Pass if limit.is_some_and(|limit| is_timed(judgement, limit)) => {
             doubts.extend(generator_doubt(report));
+            let comes_back = ["reconnect", "restored"].iter().any(|of| judgement.condition.contains(of));
+            doubts.extend(turned_away(report).filter(|_| comes_back));
         }
         Verdict::Pass => {}
         // A count that failed stands, and what is timed is not judged where the generator did not keep up.
@@ -149,6 +160,23 @@ mod tests {
 
     fn share(condition: &str, observed: f64) -> Option<f64> {
         used(limit(condition)?, observed).map(|used| (used * 1e6).round() / 1e6)
+    }
+
+    #[test]
+    fn a_spread_has_none_of_its_limit_used_at_one() {
+        let report = |observed: f64| Report {
+            expectations: vec![Judgement {
+                condition: "waves.server_memory.spread <= 1.5".to_owned(),
+                observed: Some(Observed::Number(observed)),
+                verdict: Verdict::Pass,
+                ..Judgement::default()
+            }],
+            ..Report::default()
+        };
+        assert_eq!(targets(&[report(1.0), report(1.2)]), []);
+        let close = targets(&[report(1.3)]);
+        assert!((close[0].weight - 0.6).abs() < 1e-9, "{close:?}");
+        assert!(close[0].cost.contains("0.2 of room left"), "{close:?}");
     }
 
     #[test]

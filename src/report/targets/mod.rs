@@ -83,3 +83,11 @@ fn generator_doubt(report: &Report) -> Option<String> {
     let reasons = report.generator.reasons.join("; ");
     Some(if reasons.is_empty() { what.to_owned() } else { format!("{what}: {reasons}") })
 }
+
+/// Why times to come back are not the server's.
+fn turned_away(report: &Report) -> Option<String> {
+    let tries = report.reconnects.aborted_by_plan;
+    (tries > 0).then(|| {
+        format!("faults of ours turned {} tries away, so most of it is ours", super::human::count(tries))
+    })
+}

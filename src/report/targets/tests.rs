@@ -51,7 +51,7 @@ fn what_a_limited_generator_measured_stands_below() {
     let mut limited = sample();
     limited.scenario.name = "limited".to_owned();
     limited.generator.health = Health::Limited;
-    limited.latency.deliver.as_mut().unwrap().p99_us = 90_000_000;
+    limited.phases.iter_mut().for_each(|phase| phase.latency.deliver.as_mut().unwrap().p99_us = 90_000_000);
     let alone = ranked(std::slice::from_ref(&limited));
     let deliver = alone.iter().find(|target| target.title.starts_with("Delivery latency")).unwrap();
     assert_eq!(deliver.ground, Ground::Cost);
@@ -73,9 +73,43 @@ fn figures_are_what_the_report_has() {
     let cpu = targets.iter().find(|target| target.title.starts_with("CPU time")).unwrap();
     // 3.7 s for 9,996 receipts.
     assert_eq!(cpu.cost, "CPU time per delivery: 370 µs");
+    assert!(
+        cpu.doubts[0].contains("connections and subscriptions"),
+        "it had 10,000 connections to make: {cpu:?}"
+    );
     let memory = targets.iter().find(|target| target.title.ends_with("per connection")).unwrap();
     assert_eq!(memory.cost, "memory per connection: 7.37 KiB");
     assert!(memory.doubts.is_empty());
+}
+
+/// CPU time is that of all rounds, and so are the deliveries it is divided by; what a phase without a rate made of latency
+/// is not the server's.
+#[test]
+fn costs_are_of_what_they_are_divided_by() {
+    let mut report = sample();
+    report.subscriptions.confirmed = 100;
+    report.connections.established = 100;
+    let round = |receipts| Round { ledger: Ledger { receipts, ..Ledger::default() }, ..Round::default() };
+    let each = vec![round(9_996), round(27_004)];
+    report.rounds = Some(Rounds { each, ..Rounds::default() });
+    report.server_stats = None;
+    let cpu = |report: &Report| {
+        let targets = ranked(std::slice::from_ref(report));
+        targets.into_iter().find(|target| target.title.starts_with("CPU time")).unwrap()
+    };
+    assert_eq!((cpu(&report).cost.as_str(), cpu(&report).doubts.len()), ("CPU time per delivery: 100 µs", 0));
+    report.published.volume_bytes = report.published.sent * 100_000;
+    assert!(cpu(&report).doubts[0].contains("messages are of 100 KB"), "{:?}", cpu(&report).doubts);
+
+    let deliver = |report: &Report| {
+        let targets = ranked(std::slice::from_ref(report));
+        targets.into_iter().any(|target| target.title.starts_with("Delivery latency"))
+    };
+    assert!(deliver(&report));
+    let phase: Vec<&str> = report.phases.iter().map(|phase| phase.name.as_str()).collect();
+    report.scenario.resolved =
+        serde_json::json!({ "publishers": { "fast": { "rate": "unlimited", "phase": phase } } });
+    assert!(!deliver(&report));
 }
 
 #[test]
