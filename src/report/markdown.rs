@@ -233,6 +233,9 @@ fn resources(out: &mut String, report: &Report) {
     let note = words::stat_note(stats).map(|note| format!(" ({note})")).unwrap_or_default();
     line(out, &format!("**Server's own counts**, from {}{note}:", code(&stats.source)));
     table(out, &["", "Count", "Server", "Ours", "Difference"], "clrrr", &rows);
+    if let Some(said) = words::all_along(stats) {
+        line(out, &format!("{}.", escape(&said)));
+    }
 }
 
 /// Memory over waves and rounds, where there were any, and trends over the phases.

@@ -237,10 +237,13 @@ impl<W: Write> Screen<'_, W> {
             let [name, server, ours] = words::stat_check(check);
             writeln!(self.w, "  {mark} {}{server:>12}{ours:>12}", pad(&name, names))?;
         }
-        match words::stat_note(stats) {
-            Some(note) => self.paragraph("    ", note),
-            None => Ok(()),
+        if let Some(note) = words::stat_note(stats) {
+            self.paragraph("    ", note)?;
         }
+        if let Some(said) = words::all_along(stats) {
+            self.paragraph("    ", &human::clean(&said))?;
+        }
+        Ok(())
     }
 
     fn claims(&mut self, claims: &[String]) -> io::Result<()> {

@@ -324,6 +324,32 @@ pub(super) fn stat_note(stats: &ServerStats) -> Option<&'static str> {
     counted.then_some("published and delivered include probes, censuses and barriers")
 }
 
+/// How the counts compared while the phases ran; `None`: the server was not asked then.
+pub(super) fn all_along(stats: &ServerStats) -> Option<String> {
+    let during = stats.during.as_ref().filter(|during| during.samples > 0)?;
+    let checks = during.checks.iter().map(|check| {
+        let known = check.slack_ratio.map_or("not bounded".to_owned(), |slack| {
+            let all = if check.bounded < check.samples {
+                format!(", in {} of {}", human::count(check.bounded), human::count(check.samples))
+            } else {
+                String::new()
+            };
+            format!("known to {}{all}", human::ratio(slack))
+        });
+        format!("{} off by {} at most ({known})", check.name, human::ratio(check.error_ratio))
+    });
+    let failed = if during.failed > 0 {
+        format!(", {} of them in vain", human::count(during.failed))
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "Asked {} times while the phases ran{failed}: {}",
+        human::count(during.samples),
+        checks.collect::<Vec<_>>().join(" · ")
+    ))
+}
+
 /// The interval of a judgement, shown like its condition.
 pub(super) fn interval(judgement: &Judgement) -> Option<String> {
     let [low, high] = judgement.interval?;

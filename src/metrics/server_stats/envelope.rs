@@ -129,7 +129,36 @@ impl Moments {
 pub struct During {
     samples: u64,
     failed: u64,
-    worst: [Option<DuringCheck>; 4],
+    counts: [Compared; 4],
+}
+
+/// What all scrapes come to for one count.
+#[derive(Debug, Clone, Default)]
+struct Compared {
+    samples: u64,
+    bounded: u64,
+    /// Sum over those of how far apart the least and the most were, as a share of the most.
+    slack: f64,
+    worst: Option<DuringCheck>,
+}
+
+impl Compared {
+    fn note(&mut self, check: DuringCheck) {
+        self.samples += 1;
+        if let Some(high) = check.high {
+            self.bounded += 1;
+            self.slack += (high - check.low).max(0.0) / high.max(1.0);
+        }
+        if self.worst.as_ref().is_none_or(|worst| check.error_ratio > worst.error_ratio) {
+            self.worst = Some(check);
+        }
+    }
+
+    fn report(self) -> Option<DuringCheck> {
+        let Self { samples, bounded, slack, worst } = self;
+        let slack_ratio = (bounded > 0).then(|| slack / bounded as f64);
+        worst.map(|worst| DuringCheck { samples, bounded, slack_ratio, ..worst })
+    }
 }
 
 impl During {
@@ -148,31 +177,31 @@ impl During {
         named: impl Fn(ServerCount) -> bool,
     ) {
         self.samples += 1;
-        for (count, worst) in COMPARED.into_iter().zip(&mut self.worst) {
+        for (count, compared) in COMPARED.into_iter().zip(&mut self.counts) {
             if !named(count) {
                 continue;
             }
             let Some((server, envelope)) = moments.of(count, server) else { continue };
             let error_ratio = envelope.error_ratio(server);
-            if worst.as_ref().is_none_or(|worst| error_ratio > worst.error_ratio) {
-                *worst = Some(DuringCheck {
-                    name: count.name().to_owned(),
-                    at_s,
-                    server,
-                    low: envelope.low,
-                    high: envelope.high.is_finite().then_some(envelope.high),
-                    error_ratio,
-                });
-            }
+            compared.note(DuringCheck {
+                name: count.name().to_owned(),
+                at_s,
+                server,
+                low: envelope.low,
+                high: envelope.high.is_finite().then_some(envelope.high),
+                error_ratio,
+                ..DuringCheck::default()
+            });
         }
     }
 
-    /// As the report shows it, with the worst of all; `None`: the server was never asked. Where most answers are
-    /// missing nothing is known of how it was all along.
+    /// As the report shows it, with the worst of all; `None`: the server was never asked. Where most answers are missing,
+    /// or most could not be compared on both sides, nothing is known of how it was all along.
     #[must_use]
     pub fn report(self) -> Option<(StatError, StatsDuring)> {
-        let checks: Vec<DuringCheck> = self.worst.into_iter().flatten().collect();
-        let known = self.failed * 2 <= self.samples;
+        let checks: Vec<DuringCheck> = self.counts.into_iter().filter_map(Compared::report).collect();
+        let bounded = checks.iter().all(|check| check.bounded * 2 >= check.samples);
+        let known = bounded && self.failed * 2 <= self.samples;
         let worst = checks.iter().map(|check| check.error_ratio).reduce(f64::max).filter(|_| known);
         let during = StatsDuring { samples: self.samples, failed: self.failed, checks };
         (self.samples > 0).then_some((StatError { error_ratio: worst }, during))
@@ -261,6 +290,27 @@ mod tests {
         assert_eq!(worst.error_ratio, Some(0.1));
         assert_eq!((report.samples, report.failed, report.checks[0].at_s), (4, 1, 2.0));
         assert_eq!((report.checks[0].server, report.checks[0].low), (81.0, 90.0));
+        // Each time it was known to be from 90 to 100.
+        let check = &report.checks[0];
+        assert_eq!((check.samples, check.bounded), (3, 3));
+        assert!(check.slack_ratio.is_some_and(|slack| (slack - 0.1).abs() < 1e-9), "{check:?}");
+    }
+
+    /// A count that nothing bounds has not been right all along.
+    #[test]
+    fn where_most_answers_had_no_bound_nothing_is_known() {
+        let unbounded = {
+            let now = moments();
+            Moments { told: Totals { deliverable: None, ..now.told }, ..now }
+        };
+        let mut during = During::default();
+        let only = |count| count == ServerCount::Delivered;
+        during.answered(1.0, &told(95.0, 750.0, 6.0, 20.0), &moments(), only);
+        during.answered(2.0, &told(95.0, 750.0, 6.0, 20.0), &unbounded, only);
+        assert_eq!(during.clone().report().unwrap().0.error_ratio, Some(0.0));
+        during.answered(3.0, &told(95.0, 750.0, 6.0, 20.0), &unbounded, only);
+        let (worst, report) = during.report().unwrap();
+        assert_eq!((worst.error_ratio, report.checks[0].samples, report.checks[0].bounded), (None, 3, 1));
     }
 
     #[test]

@@ -132,6 +132,7 @@ fn wrong_meanwhile() -> ServerStats {
         low: 100.0,
         high: Some(110.0),
         error_ratio: 0.4,
+        ..DuringCheck::default()
     };
     ServerStats {
         worst_during: StatError { error_ratio: Some(0.4) },

@@ -105,6 +105,15 @@ pub struct DuringCheck {
     pub high: Option<f64>,
     /// How far the server's figure is outside of both / the nearer of both.
     pub error_ratio: f64,
+    /// Answers that were compared.
+    #[serde(default)]
+    pub samples: u64,
+    /// Of those, the ones for which both the least and the most were known.
+    #[serde(default)]
+    pub bounded: u64,
+    /// How far apart those two were / the most, on average: a smaller error may not have shown; null: never known.
+    #[serde(default)]
+    pub slack_ratio: Option<f64>,
 }
 
 /// One comparison.
