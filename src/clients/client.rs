@@ -123,7 +123,7 @@ async fn handshake(shard: &Shard, seat: usize) -> Result<(Socket, Stages), Refus
     let _handshaking = Handshaking::of(shard);
     // It may be doomed while it is under way, and that is another attempt.
     let doomed = shard.climate.has_doomed_attempt(seat);
-    let opening = Opening { turnstile: shard.turnstile.clone(), ..shard.climate.opening(seat) };
+    let opening = shard.opening(seat);
     let opened = shard.plan.endpoint.open_as(&opening).await;
     if let Err(refusal) = &opened
         && doomed
@@ -170,6 +170,16 @@ impl Drop for Open<'_> {
 }
 
 impl Shard {
+    /// How a client's next connection is to be opened.
+    pub(super) fn opening(&self, seat: usize) -> Opening {
+        let opening = self.climate.opening(seat);
+        let shared = self.turnstile.as_ref();
+        // Where a fault may ever slow down what arrives, nobody else is to wait for that.
+        let turnstile =
+            shared.map(|shared| if opening.control.is_some() { shared.apart() } else { Rc::clone(shared) });
+        Opening { turnstile, ..opening }
+    }
+
     pub(super) fn established(&self, seat: &Seat, stages: &Stages) {
         self.plan.board.open.up();
         let mut state = self.state.borrow_mut();
@@ -317,13 +327,66 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::Ordering::Relaxed;
+    use std::time::Duration;
+
+    use super::super::returning_tests::shard_of;
     use super::*;
+    use crate::clock;
 
     fn size<F: Future>(_: impl Fn(Rc<Shard>, usize, Permit) -> F) -> usize {
         size_of::<F>()
     }
 
     /// It counts 10,000 times. Reading, writing and the way back are to be found elsewhere, boxed or in maps.
+    const SOME_SLOW: &str = r#"
+        [scenarios.test]
+        about = "ten clients, some of them slow"
+        channels = 2
+        phases = [{ name = "only", for = "5s" }]
+        subscribers.clients = { connections = 10 }
+        publishers.feed = { rate = "10/s", payload = "1MB" }
+        faults.slow = { on = "clients", fraction = "20%", slow-consumer = { reads = "64KiB/s" } }
+        faults.stuck = { on = "clients", fraction = "20%", stall = "down" }
+        reached.slow = "faults.slow.applied / predicted == 100%"
+        reached.stuck = "faults.stuck.applied / predicted == 100%"
+    "#;
+
+    #[test]
+    fn nobody_waits_for_what_a_fault_slows_down() {
+        let shard = shard_of(SOME_SLOW, |_| ());
+        let shared = shard.turnstile.clone().expect("megabytes come");
+        let own = |seat: usize| {
+            let turnstile = shard.opening(seat).turnstile.expect("all are sent them");
+            Some(turnstile).filter(|turnstile| !Rc::ptr_eq(turnstile, &shared))
+        };
+        let victims: BTreeSet<usize> =
+            shard.plan.schedule.acts().iter().map(|act| act.connection as usize).collect();
+        assert!((2..10).contains(&victims.len()), "{victims:?}");
+        let apart: Vec<_> = (0..10).filter_map(|seat| Some((seat, own(seat)?))).collect();
+        assert_eq!(apart.iter().map(|(seat, _)| *seat).collect::<BTreeSet<_>>(), victims);
+        let strangers = apart.windows(2).all(|two| !Rc::ptr_eq(&two[0].1, &two[1].1));
+        assert!(strangers, "nor for each other");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_other_messages_is_ours_while_it_is_measured() {
+        let shard = shard_of(SOME_SLOW, |_| ());
+        let began = clock::now();
+        tokio::time::advance(Duration::from_millis(70)).await;
+        let after = |measuring: bool| {
+            shard.plan.board.measuring.store(measuring, Relaxed);
+            shard.turnstile.iter().for_each(|turnstile| turnstile.waited(began));
+            shard.tick_turnstile();
+            let drain = &shard.state.borrow().latency.drain;
+            (drain.count(), drain.quantile_us(1.0))
+        };
+        assert_eq!(after(false).0, 0);
+        let (count, longest) = after(true);
+        assert!(count == 1 && longest >= Some(70_000), "{count}, {longest:?}");
+    }
+
     #[test]
     fn an_idle_client_is_small() {
         let (task, live) = (size(run), size_of::<Live>());

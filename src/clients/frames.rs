@@ -3,8 +3,9 @@
 //! The library reserves a whole frame in a buffer that a connection then keeps: a hundred connections that have read
 //! 16 MB once hold 1.6 GB for good. What it makes of fragments (RFC 6455 §5.4) is a message that is freed when it was
 //! looked at. So bytes from the server are looked at here, frame by frame: one whose payload is longer than
-//! [`LARGE`] becomes fragments of [`FRAGMENT`] bytes. Everything else passes as it is, what is wrong with it included. Next
-//! to read: `turnstile`, which says how many large frames are read at a time.
+//! [`LARGE`] becomes fragments of [`FRAGMENT`] bytes. Everything else passes as it is, what is wrong with it included. A
+//! message longer than [`LARGE`], in one frame or in many, needs a pass from there to its end. Next to read: `turnstile`,
+//! which says how many of them are read at a time.
 
 use std::io;
 use std::pin::Pin;
@@ -14,8 +15,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::turnstile::{Pass, Turnstile};
+use crate::clock::{self, Instant};
 
-/// Frames with a longer payload are cut, in bytes.
+/// Frames with a longer payload are cut, and longer messages need a pass; in bytes.
 pub(super) const LARGE: u64 = 256 << 10;
 /// Payload of each fragment but the last, in bytes.
 const FRAGMENT: u64 = 64 << 10;
@@ -24,6 +26,9 @@ const HEADER: usize = 14;
 
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
+/// The kind of a frame; continuation, text and binary are below the first of the others.
+const OPCODE: u8 = 0x0F;
+const RESERVED: u8 = 0x03;
 
 /// Where one connection is in its frames.
 #[derive(Debug)]
@@ -44,6 +49,14 @@ pub(super) struct Frames {
     passing: u64,
     /// The large frame that is being cut.
     cut: Option<Cut>,
+    /// Payload bytes so far of a message that is not at its last frame.
+    message: u64,
+    /// To the end of a large message, so much of what may be read at a time is in use.
+    pass: Option<Pass>,
+    /// The frame that passes is the last of its message.
+    ends: bool,
+    /// Since when it waits for a pass.
+    waiting: Option<Instant>,
 }
 
 /// What is left of a large frame behind the fragment that is passing.
@@ -52,8 +65,6 @@ struct Cut {
     left: u64,
     /// Whether its last fragment ends the message.
     fin: bool,
-    /// Until its end, so much of what may be read at a time is in use.
-    _pass: Pass,
 }
 
 impl Frames {
@@ -70,6 +81,10 @@ impl Frames {
             out_at: 0,
             passing: 0,
             cut: None,
+            message: 0,
+            pass: None,
+            ends: false,
+            waiting: None,
         }
     }
 
@@ -82,6 +97,7 @@ impl Frames {
     ) -> Poll<io::Result<()>> {
         let filled = buf.filled().len();
         loop {
+            self.give_back();
             if buf.remaining() == 0 {
                 return Poll::Ready(Ok(()));
             }
@@ -115,7 +131,7 @@ impl Frames {
             let count = part.filled().len();
             buf.advance(count);
             self.passing -= count as u64;
-            if self.cut.is_some() {
+            if self.pass.is_some() {
                 self.turnstile.progress();
             }
             return Poll::Ready(Ok(count > 0));
@@ -162,23 +178,53 @@ impl Frames {
         Pin::new(inner).poll_read(cx, part)
     }
 
-    /// A header is whole: passes it on, or begins to cut its frame once that may be read.
+    /// A header is whole: passes it on, or begins to cut its frame, once its message may be read.
     fn begin(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let header = &self.header[..self.header_len];
-        let length = length(header);
-        // A server may not mask what it sends; the library says so.
-        if length <= LARGE || header[1] & MASKED != 0 {
+        let (first, second) = (self.header[0], self.header[1]);
+        let length = length(&self.header[..self.header_len]);
+        // Control frames may come in the middle of a message. A server may not mask what it sends, nor send more than
+        // the library takes; both it refuses as soon as it sees the header.
+        let is_data = first & OPCODE < RESERVED && second & MASKED == 0 && length <= self.turnstile.largest();
+        if !is_data {
             self.passing = length;
             self.emit_header();
             return Poll::Ready(());
         }
-        let pass = std::task::ready!(self.turnstile.poll_pass(cx, length));
-        let fin = header[0] & FIN != 0;
-        let first = header[0] & !FIN;
-        self.header_len = 0;
-        self.cut = Some(Cut { left: length - FRAGMENT, fin, _pass: pass });
-        self.emit(first, FRAGMENT);
+        let fin = first & FIN != 0;
+        let message = self.message.saturating_add(length);
+        if message > LARGE && self.pass.is_none() {
+            std::task::ready!(self.poll_pass(cx, if fin { message } else { self.turnstile.largest() }));
+        }
+        self.message = if fin { 0 } else { message };
+        self.ends = fin;
+        if length > LARGE {
+            self.header_len = 0;
+            self.cut = Some(Cut { left: length - FRAGMENT, fin });
+            self.emit(first & !FIN, FRAGMENT);
+        } else {
+            self.passing = length;
+            self.emit_header();
+        }
         Poll::Ready(())
+    }
+
+    fn poll_pass(&mut self, cx: &Context<'_>, bytes: u64) -> Poll<()> {
+        let Poll::Ready(pass) = self.turnstile.poll_pass(cx, bytes) else {
+            self.waiting.get_or_insert_with(clock::now);
+            return Poll::Pending;
+        };
+        self.pass = Some(pass);
+        if let Some(since) = self.waiting.take() {
+            self.turnstile.waited(since);
+        }
+        Poll::Ready(())
+    }
+
+    /// Gives the pass back once a message has passed to its end.
+    fn give_back(&mut self) {
+        if self.ends && self.passing == 0 && self.cut.is_none() && self.out_at == self.out_len {
+            (self.pass, self.ends) = (None, false);
+        }
     }
 
     fn next_fragment(&mut self) {
@@ -187,7 +233,6 @@ impl Frames {
         cut.left -= length;
         let (last, fin) = (cut.left == 0, cut.fin);
         if last {
-            // What is still to pass fits into the library's own buffer.
             self.cut = None;
         }
         self.emit(if last && fin { FIN } else { 0 }, length);

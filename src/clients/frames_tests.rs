@@ -1,6 +1,7 @@
 //! What a WebSocket sees through them is what was sent, whatever it was and however it came.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use rand_chacha::ChaCha8Rng;
@@ -40,7 +41,23 @@ impl AsyncWrite for Cutting {
 }
 
 fn cutting(inner: DuplexStream, before: &[u8]) -> Cutting {
-    Cutting { inner, frames: Frames::new(Rc::default(), before.to_vec()) }
+    Cutting { inner, frames: Frames::new(turnstile(u64::MAX), before.to_vec()) }
+}
+
+fn turnstile(largest: u64) -> Rc<Turnstile> {
+    Rc::new(Turnstile::new(largest))
+}
+
+/// A connection on which these bytes have come.
+async fn connection(turnstile: &Rc<Turnstile>, bytes: &[u8]) -> (Cutting, DuplexStream) {
+    let (near, mut far) = duplex(1 << 20);
+    far.write_all(bytes).await.unwrap();
+    (Cutting { inner: near, frames: Frames::new(Rc::clone(turnstile), Vec::new()) }, far)
+}
+
+/// The header of a frame of so many bytes.
+fn head(first: u8, length: u64) -> Vec<u8> {
+    [&[first, 127][..], &length.to_be_bytes()].concat()
 }
 
 fn config(max: usize) -> WebSocketConfig {
@@ -106,8 +123,7 @@ async fn through(bytes: &[u8], before: usize) -> Vec<u8> {
 }
 
 fn large(first: u8, length: usize) -> Vec<u8> {
-    let mut frame = vec![first, 127];
-    frame.extend((length as u64).to_be_bytes());
+    let mut frame = head(first, length as u64);
     frame.extend(text(length, 1).into_bytes());
     frame
 }
@@ -124,6 +140,34 @@ async fn what_is_small_or_wrong_passes_as_it_is() {
             assert_eq!(through(bytes, before).await, bytes);
         }
     }
+}
+
+#[tokio::test]
+async fn what_the_server_cut_itself_passes_unchanged() {
+    let sent = text(1_000_000, 1);
+    let (near, mut far) = duplex(100_000);
+    let send = async {
+        for (i, part) in sent.as_bytes().chunks(30_000).enumerate() {
+            let mut frame = vec![u8::from(i == 0), 126];
+            frame.extend((part.len() as u16).to_be_bytes());
+            frame.extend(part);
+            // Control frames may come between them.
+            frame.extend(b"\x89\x01x");
+            far.write_all(&frame).await.unwrap();
+        }
+        far.write_all(b"\x80\x00\x81\x03abc").await.unwrap();
+    };
+    let receive = async {
+        let mut client = client(near, b"", 2_000_000).await;
+        let mut received = Vec::new();
+        while received.len() < 2 {
+            if let Message::Text(text) = client.next().await.unwrap().unwrap() {
+                received.push(text.to_string());
+            }
+        }
+        assert!(received == [sent.as_str(), "abc"]);
+    };
+    tokio::join!(send, receive);
 }
 
 #[tokio::test]
@@ -172,15 +216,10 @@ async fn once(stream: &mut Cutting, length: usize) -> Option<usize> {
 
 #[tokio::test]
 async fn only_so_much_is_read_at_a_time_and_who_gets_nothing_keeps_nobody_waiting() {
-    let turnstile = Rc::<Turnstile>::default();
+    let turnstile = turnstile(u64::MAX);
     let mut pipes = Vec::new();
-    let mut frame = vec![0x81, 127];
-    frame.extend((40_u64 << 20).to_be_bytes());
     for _ in 0..3 {
-        let (near, mut far) = duplex(1 << 20);
-        far.write_all(&frame).await.unwrap();
-        far.write_all(b"abc").await.unwrap();
-        pipes.push((Cutting { inner: near, frames: Frames::new(Rc::clone(&turnstile), Vec::new()) }, far));
+        pipes.push(connection(&turnstile, &[&head(0x81, 40 << 20)[..], b"abc"].concat()).await);
     }
     let fragment_header = 10;
     assert_eq!(once(&mut pipes[0].0, 100).await, Some(fragment_header + 3), "the first has room");
@@ -203,4 +242,94 @@ async fn only_so_much_is_read_at_a_time_and_who_gets_nothing_keeps_nobody_waitin
     // Those who end make room.
     pipes.drain(..2);
     assert_eq!(once(&mut pipes[0].0, 100).await, Some(fragment_header + 3));
+}
+
+/// Reads all that has come.
+async fn all(stream: &mut Cutting) -> usize {
+    let mut count = 0;
+    while let Some(read @ 1..) = once(stream, 1 << 20).await {
+        count += read;
+    }
+    count
+}
+
+#[tokio::test]
+async fn a_message_that_the_server_cut_is_read_only_as_there_is_room_for_it() {
+    let turnstile = turnstile(40 << 20);
+    // As much as passes without a pass, then one fragment more of as many as may follow; a ping between them.
+    let part = |first| [&head(first, LARGE / 2)[..], &vec![b'x'; LARGE as usize / 2]].concat();
+    let bytes = [part(0x01), b"\x89\x01x".to_vec(), part(0x00), part(0x00)].concat();
+    let (mut first, mut first_far) = connection(&turnstile, &bytes).await;
+    let (mut second, _far) = connection(&turnstile, &bytes).await;
+    let before = bytes.len() - part(0).len();
+    assert_eq!(all(&mut first).await, bytes.len());
+    assert_eq!(all(&mut second).await, before, "as it is not known how long they get, two have no room");
+    first_far.write_all(b"\x80\x02ab").await.unwrap();
+    assert_eq!(once(&mut first, 3).await, Some(3), "one byte before its end");
+    assert_eq!(all(&mut second).await, 0);
+    assert_eq!(all(&mut first).await, 1);
+    assert_eq!(all(&mut second).await, part(0).len(), "the end of the first makes room");
+    // What is small stays free of it, in however many pieces.
+    first_far.write_all(b"\x01\x02ab\x80\x02cd").await.unwrap();
+    assert_eq!(all(&mut first).await, 8);
+}
+
+#[tokio::test]
+async fn what_is_too_long_takes_no_room_and_is_not_cut() {
+    let turnstile = turnstile(1 << 20);
+    for length in [u64::MAX, u64::MAX, 1 << 62, (1 << 20) + 1] {
+        let bytes = [&head(0x81, length)[..], b"abc"].concat();
+        let (mut stream, _far) = connection(&turnstile, &bytes).await;
+        let mut out = vec![0; 100];
+        assert_eq!(stream.read(&mut out).await.unwrap(), bytes.len());
+        assert_eq!(out[..bytes.len()], bytes);
+        // It is held on to, and others read.
+        let (mut other, _far) = connection(&turnstile, &large(0x81, 1 << 19)).await;
+        assert!(all(&mut other).await > 1 << 19, "behind {length}");
+    }
+}
+
+#[tokio::test]
+async fn lengths_without_any_limit_do_not_overflow() {
+    let turnstile = turnstile(u64::MAX);
+    let bytes = [&head(0x81, u64::MAX)[..], b"abc"].concat();
+    let (mut first, _far) = connection(&turnstile, &bytes).await;
+    let (mut second, _far) = connection(&turnstile, &bytes).await;
+    assert!(once(&mut first, 100).await.is_some());
+    assert_eq!(once(&mut second, 100).await, None, "the first takes all the room");
+    (0..6).for_each(|_| turnstile.tick());
+    assert!(once(&mut second, 100).await.is_some(), "its turn comes all the same");
+    drop((first, second));
+    let (mut other, _far) = connection(&turnstile, &large(0x81, 1 << 19)).await;
+    assert!(all(&mut other).await > 1 << 19, "and all of it was given back");
+}
+
+#[tokio::test]
+async fn who_stands_apart_keeps_nobody_waiting_and_waits_for_nobody() {
+    let shared = turnstile(u64::MAX);
+    let bytes = [&head(0x81, 60 << 20)[..], b"abc"].concat();
+    let mut held = Vec::new();
+    for turnstile in [&shared.apart(), &shared, &shared.apart()] {
+        let (mut stream, far) = connection(turnstile, &bytes).await;
+        assert!(once(&mut stream, 100).await.is_some());
+        held.push((stream, far));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_somebody_waited_is_noted_once() {
+    let turnstile = turnstile(u64::MAX);
+    let bytes = [&head(0x81, 60 << 20)[..], b"abc"].concat();
+    let (mut first, _far) = connection(&turnstile, &bytes).await;
+    let (mut second, _far) = connection(&turnstile, &bytes).await;
+    assert!(once(&mut first, 100).await.is_some());
+    assert_eq!(once(&mut second, 100).await, None);
+    tokio::time::advance(Duration::from_millis(30)).await;
+    assert_eq!(once(&mut second, 100).await, None);
+    assert!(turnstile.take_waits().is_empty());
+    tokio::time::advance(Duration::from_millis(20)).await;
+    drop(first);
+    assert!(once(&mut second, 100).await.is_some());
+    assert_eq!(turnstile.take_waits(), [Duration::from_millis(50)]);
+    assert!(turnstile.take_waits().is_empty());
 }

@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::board::Board;
 use super::client::come_back;
+use super::climb::Climb;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal, Stages, config_for};
 use super::returning::{Returning, Way};
@@ -45,7 +46,7 @@ fn endpoint(plan: &Plan) -> Endpoint {
         addresses: Vec::new(),
         headers: Vec::new(),
         dialect: Arc::new(dialect),
-        config: config_for(200),
+        config: config_for(plan.largest_payload()),
         tls: None,
         timeouts: plan.timeouts,
         secrets: Arc::new(Secrets::of(&plan.target)),
@@ -54,11 +55,17 @@ fn endpoint(plan: &Plan) -> Endpoint {
 
 /// A shard whose ten clients, with two subscriptions each, come back as `change` says.
 fn shard(change: impl FnOnce(&mut SubscriberGroup)) -> Shard {
-    let catalogue = Catalogue::from_text(Some(("test", TEN))).expect("a good file");
+    shard_of(TEN, change)
+}
+
+/// A shard with the clients of a scenario that is called `test` and has two channels.
+pub(super) fn shard_of(text: &str, change: impl FnOnce(&mut SubscriberGroup)) -> Shard {
+    let catalogue = Catalogue::from_text(Some(("test", text))).expect("a good file");
     let mut plan = catalogue.plan(&["test"], &Options::default()).expect("a good plan").plans.remove(0);
     change(&mut plan.subscribers[0]);
     let streams = Arc::new(Streams::new(2, &[]));
-    let board = Arc::new(Board::new(RunClock::start(), 7, Arc::clone(&streams), 2, 1));
+    let board = Board::new(RunClock::start(), 7, Arc::clone(&streams), 2, 1);
+    let board = Arc::new(Board { climb: Climb::of(&plan), ..board });
     let config = Config {
         run: 7,
         streams,
@@ -77,7 +84,7 @@ fn shard(change: impl FnOnce(&mut SubscriberGroup)) -> Shard {
         groups: plan.subscribers.clone(),
         channels: 2,
         phases: 1,
-        kinds: Vec::new(),
+        kinds: plan.faults.iter().map(|fault| fault.kind.clone()).collect(),
         payloads: Vec::new(),
         schedule: Arc::new(Schedule::of(&plan)),
     };

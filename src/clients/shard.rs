@@ -154,7 +154,7 @@ pub(super) struct Shard {
     pub lives: RefCell<Vec<Option<Box<Live>>>>,
     /// One per group.
     pub gates: Vec<Gate>,
-    /// Where large messages may come.
+    /// Where large messages may come: for all on whose bytes no fault acts.
     pub turnstile: Option<Rc<Turnstile>>,
     /// Cancelled when first attempts are given up.
     pub handshakes: CancellationToken,
@@ -277,7 +277,7 @@ async fn tick(shard: Rc<Shard>, snapshot: Arc<Mutex<Snapshot>>) {
         shard.expire_answers();
         shard.expire_newcomers();
         shard.keep_alive();
-        shard.turnstile.iter().for_each(|turnstile| turnstile.tick());
+        shard.tick_turnstile();
         shard.follow_up();
         shard.look_at_all_slow();
         if shard.orders.get().barrier && counted.is_none_or(|at: Instant| at.elapsed() >= COUNT) {
@@ -421,6 +421,17 @@ impl Shard {
     fn count_outstanding(&self) {
         let state = &mut *self.state.borrow_mut();
         state.outstanding = state.ledger.count_outstanding();
+    }
+
+    /// What waited for other messages of this thread was late because of us.
+    pub(super) fn tick_turnstile(&self) {
+        let Some(turnstile) = &self.turnstile else { return };
+        turnstile.tick();
+        let waits = turnstile.take_waits();
+        if self.plan.board.measuring.load(Relaxed) {
+            let latency = &mut self.state.borrow_mut().latency;
+            waits.into_iter().for_each(|wait| latency.drain.record(wait));
+        }
     }
 
     fn note_lag(&self, lag: Duration) {

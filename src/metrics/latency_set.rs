@@ -49,7 +49,8 @@ pub struct LatencySet {
     pub publish_ack: Recorder,
     /// Due until sent: the generator's own lateness.
     pub send_lag: Recorder,
-    /// How long the last message of a readiness batch waited for our own processing.
+    /// How long the last message of a readiness batch waited for our own processing, and large messages for others to
+    /// be read.
     pub drain: Recorder,
     /// How late the event loop woke up.
     pub loop_lag: Recorder,

@@ -162,7 +162,8 @@ pub struct Generator {
     /// The same while connections were set up: our own part of the latencies of connecting.
     #[serde(default)]
     pub setup_lag_p99_us: Option<u64>,
-    /// How long the last message of a readiness batch waited for our own processing.
+    /// How long the last message of a readiness batch waited for our own processing, and large messages for others to
+    /// be read.
     pub drain_p99_us: Option<u64>,
     /// CPU time of the busiest phase / wall time, per generator thread; 1: a thread was busy all the time.
     pub cpu_share: Option<f64>,
