@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::bad::{Manner, Server};
+use common::bad::{Instead, Manner, Server};
 use common::binary::{Finished, Stressctl};
 use serde_json::json;
 
@@ -144,6 +144,37 @@ fn a_target_that_dies_in_mid_run_is_judged_and_fails() {
     assert_eq!(report["connections"]["dropped_unexpectedly"], 5);
     assert_eq!(report["subscriptions"]["peak_active"], 5);
     assert!(report["published"]["sent"].as_u64() < Some(2_000), "{}", report["published"]);
+}
+
+/// A server that says so to subscribers instead of sending them what is too large for it has named its limit.
+#[track_caller]
+fn climb_ends_in_an_error(instead: Instead, text: &serde_json::Value) {
+    let server = Server::bad(Manner::Declines(3_000_000, instead));
+    let args = ["--target", "bad", "--scenario", "large-payload", "--scale", "0.02"];
+    let up_to = ["--set", "publishers.climb.payload.up-to=4MB"];
+    let run = Stressctl::run(&[&args[..], &up_to].concat()).scenarios(&server.target());
+    let report = run.limit(Duration::from_secs(120)).finish().report("large-payload");
+    let climb = &report["escalation"]["payload"];
+    let end = ["largest_ok_bytes", "failure", "failed_at", "failure_text"].map(|key| &climb[key]);
+    assert_eq!(end, [&json!(2_000_000), &json!("error"), &json!("subscribers"), text], "{climb}");
+    let all = report["expectations"].as_array().expect("a list");
+    let explained = all.iter().find(|one| one["id"] == "limit-explained").expect("it is asked");
+    assert_eq!((&explained["verdict"], &report["run"]["timed_out"]), (&json!("pass"), &json!([])));
+}
+
+#[test]
+fn a_subscription_refused_for_a_large_event_is_no_silence() {
+    climb_ends_in_an_error(Instead::Error, &json!("too large for me"));
+}
+
+#[test]
+fn a_subscription_ended_for_a_large_event_is_no_silence() {
+    climb_ends_in_an_error(Instead::Complete, &json!(null));
+}
+
+#[test]
+fn errors_instead_of_a_large_event_are_no_silence() {
+    climb_ends_in_an_error(Instead::Result, &json!("too large for me"));
 }
 
 #[test]

@@ -321,7 +321,8 @@ impl Live {
         match decoded {
             Ok(Said::Next { id, payload, errors, .. }) => match self.under(shard, id) {
                 Some((k, under)) => {
-                    let events = shard.received(self.arrival(k, under, now_ns), payload, errors);
+                    let arrival = self.arrival(k, under, now_ns);
+                    let events = shard.received(arrival, payload, errors.then_some(text));
                     self.errand.iter_mut().filter(|_| events).for_each(|errand| errand.received());
                     if events && under == Under::Present {
                         self.cycling.iter_mut().for_each(|cycling| cycling.received());
@@ -393,6 +394,7 @@ impl Live {
             // The answer to our own unsubscribe, or to one that was given up.
             SubState::Idle | SubState::Failed | SubState::Unsubscribed | SubState::Ended => return,
         };
+        shard.refused_delivery(reason, text);
         let text = shard.plan.endpoint.foreign(text);
         shard.end_subscription(index, End::Died);
         let mut state = shard.state.borrow_mut();
@@ -470,3 +472,7 @@ fn end(shard: &Shard, refusal: Refusal) -> Ended {
     let unsubscribed = shard.course() >= Course::Unsubscribe;
     if is_ending(shard) || (unsubscribed && goodbye) { Ended::ByPlan } else { Ended::Unexpectedly(refusal) }
 }
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;

@@ -1,8 +1,11 @@
 //! What a `next` message carried, and where it is booked: events in the ledger, probes and barriers beside it.
 
+use super::failure::{Failure, Reason, Stage};
+use super::handshake::Refusal;
 use super::shard::Shard;
 use super::subs::{State, SubState};
 use crate::ledger::{Found, Kind, Receipt, Token, find};
+use crate::protocol::refusal_in_next;
 
 /// One message as it came in.
 #[derive(Debug, Clone, Copy)]
@@ -37,11 +40,12 @@ impl Arrival {
 }
 
 impl Shard {
-    /// Books what one `next` message carried; whether there was an event in it.
-    pub(super) fn received(&self, arrival: Arrival, payload: &str, errors: bool) -> bool {
+    /// Books what one `next` message carried; whether there was an event in it. `errors`: the whole message, if it
+    /// carries any.
+    pub(super) fn received(&self, arrival: Arrival, payload: &str, errors: Option<&str>) -> bool {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        if errors {
+        if errors.is_some() {
             let cohort = usize::from(state.subs[arrival.sub as usize].cohort);
             state.cohorts[cohort].errors_in_next += 1;
         }
@@ -60,11 +64,22 @@ impl Shard {
                 }
             }
         }
-        if empty && !errors {
+        match errors {
             // A message that should carry an event and carries nothing recognisable.
-            self.on_event(state, arrival, &Found::Broken);
+            None if empty => self.on_event(state, arrival, &Found::Broken),
+            Some(message) if empty => self.refused_delivery(Reason::Error, &refusal_in_next(message)),
+            _ => {}
         }
         events
+    }
+
+    /// A server says to a subscriber that it does not deliver: in a climb, that is how a step fails.
+    pub(super) fn refused_delivery(&self, reason: Reason, text: &str) {
+        if let Some(climb) = &self.plan.board.climb {
+            let text = self.plan.endpoint.foreign(text);
+            let refusal = Refusal { failure: Failure::new(Stage::Open, reason), text };
+            climb.subscriber_failed(&refusal, self.plan.board.clock.now_ns());
+        }
     }
 
     fn on_event(&self, state: &mut State, arrival: Arrival, found: &Found) {

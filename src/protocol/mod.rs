@@ -4,4 +4,4 @@ pub mod graphql_transport_ws;
 mod reply;
 mod template;
 
-pub use reply::{http_reply, refusal};
+pub use reply::{http_reply, refusal, refusal_in_next};

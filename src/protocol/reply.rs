@@ -29,6 +29,18 @@ pub fn http_reply(body: &str) -> Result<(), String> {
     }
 }
 
+/// The text of the errors in the payload of a `next` message; foreign text, cut but not yet made harmless.
+#[must_use]
+pub fn refusal_in_next(message: &str) -> String {
+    #[derive(Deserialize)]
+    struct Next<'a> {
+        #[serde(borrow)]
+        payload: &'a RawValue,
+    }
+    let payload = serde_json::from_str::<Next<'_>>(message).map(|next| next.payload.get());
+    payload.ok().and_then(|payload| http_reply(payload).err()).unwrap_or_default()
+}
+
 /// Whether a value of `errors` says that there are none.
 pub(super) fn is_empty(errors: &str) -> bool {
     serde_json::from_str::<[(); 0]>(errors).is_ok() || errors == "null"
@@ -71,6 +83,16 @@ mod tests {
         assert_eq!(http_reply(r#"{"errors":[{"odd":1}]}"#), Err(r#"[{"odd":1}]"#.into()));
         assert_eq!(http_reply("{}"), Err("the answer has neither data nor errors".into()));
         assert!(http_reply("<html>").unwrap_err().starts_with("the answer is not a GraphQL response"));
+    }
+
+    #[test]
+    fn the_errors_of_a_next_message_have_a_text() {
+        let next =
+            |payload: &str| refusal_in_next(&format!(r#"{{"id":"3","type":"next","payload":{payload}}}"#));
+        assert_eq!(next(r#"{"data":null,"errors":[{"message":"too \u006carge"}]}"#), "too large");
+        assert_eq!(next(r#"{"data":{"event":null},"errors":["odd"]}"#), "odd");
+        assert_eq!(next(r#"{"data":{"event":"x"}}"#), "");
+        assert_eq!(refusal_in_next("no message"), "");
     }
 
     #[test]

@@ -96,8 +96,21 @@ pub(crate) enum Manner {
     LosesAndCuts(u64),
     /// The same as [`Self::CutsPublisher`], and refuses every connection after that.
     ShutsOut(u64),
+    /// Says something else to subscribers instead of delivering an event with a payload of so many bytes or more.
+    Declines(usize, Instead),
     /// Delivers event n 700 ms late, and ends the connection that it was posted over without an answer.
     Dawdles(u64),
+}
+
+/// What is said instead of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// That the subscription has failed.
+    Error,
+    /// That it is over.
+    Complete,
+    /// A result with errors and without data.
+    Result,
 }
 
 impl Manner {

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use stressctl::ledger::{Found, Kind, Token, find};
 
-use super::bad::{Manner, read_head};
+use super::bad::{Instead, Manner, read_head};
 
 /// Deliveries that wait for one connection before its publishers have to wait.
 const OUTBOX: usize = 4096;
@@ -95,7 +95,15 @@ impl Hub {
         }
         let members = self.subscriptions().get(channel).cloned().unwrap_or_default();
         let is_event = is_event(payload);
+        let length = payload.as_str().map_or(0, str::len);
         for member in members {
+            if let Manner::Declines(from, instead) = manner
+                && is_event
+                && length >= from
+            {
+                self.decline(&member, instead).await;
+                continue;
+            }
             let mut payload = payload.clone();
             let number = if is_event { self.events.fetch_add(1, Relaxed) } else { u64::MAX };
             let times = match manner {
@@ -115,6 +123,22 @@ impl Hub {
                 self.delivered.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    async fn decline(&self, member: &Subscription, instead: Instead) {
+        let errors = json!([{ "message": "too large for me" }]);
+        let message = match instead {
+            Instead::Error => json!({ "id": member.id, "type": "error", "payload": errors }),
+            Instead::Complete => json!({ "id": member.id, "type": "complete" }),
+            Instead::Result => {
+                json!({ "id": member.id, "type": "next", "payload": { "data": null, "errors": errors } })
+            }
+        };
+        if instead != Instead::Result {
+            self.unsubscribe(member.connection, Some(&member.id));
+        }
+        // A subscriber that is gone is told nothing.
+        let _ = member.outbox.send(message.to_string()).await;
     }
 }
 

@@ -16,8 +16,9 @@ pub struct PayloadClimb {
     /// The largest payload of which everything was delivered intact, in the climb or in a phase before it.
     pub largest_ok_bytes: Option<u64>,
     /// How the first step that failed did: `damaged`, `close-NNNN` (the server closed with that code), `error` (it
-    /// refused a publish), `disconnect` (a connection ended without a word), `silence` (no answer, or a delivery
-    /// missing), `dropped-with-reason` (deliveries missing that its statistics count as dropped); `none`: all steps were delivered; null: it was not found out.
+    /// refused a publish, or told a subscriber of an error or the end of the subscription), `disconnect` (a connection
+    /// ended without a word), `silence` (no answer, or a delivery missing), `dropped-with-reason` (deliveries missing
+    /// that its statistics count as dropped); `none`: all steps were delivered; null: it was not found out.
     pub failure: Option<String>,
     /// Where it showed first: `publisher` or `subscribers`.
     pub failed_at: Option<String>,
