@@ -2,13 +2,14 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::CommandFactory;
 
 use crate::cli::{Cli, Color, Command, FileArgs, Output, PlanArgs, SelftestArgs};
 use crate::inject::partition;
+use crate::report::documents::Scope;
 use crate::report::json::JsonError;
 use crate::report::progress::Progress;
 use crate::report::style::{self, ColorWish, Style, wrap};
@@ -243,17 +244,19 @@ fn report(dir: &Path) -> anyhow::Result<u8> {
         return Ok(exit_code(&[Outcome::Usage]));
     }
     let mut reports: Vec<Report> = loaded.reports.into_iter().map(|(_, report)| report).collect();
-    for path in write_documents(dir, &mut reports)? {
+    sort(&mut reports)?;
+    for path in documents::write(dir, &Scope::of(&reports))? {
         out(&format!("wrote {}", path.display()))?;
     }
     Ok(if bad { exit_code(&[Outcome::Usage]) } else { 0 })
 }
 
-/// Renders every document, with the scenarios in the order of the catalogue.
-fn write_documents(dir: &Path, reports: &mut [Report]) -> anyhow::Result<Vec<PathBuf>> {
+/// Puts reports in the order of the catalogue.
+fn sort(reports: &mut [Report]) -> anyhow::Result<()> {
     let listed = Catalogue::from_text(None)?.list();
     let names: Vec<&str> = listed.iter().map(|listed| listed.name.as_str()).collect();
-    Ok(documents::write(dir, &names, reports)?)
+    documents::sort(&names, reports);
+    Ok(())
 }
 
 fn event_loop() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -56,7 +56,7 @@ fn one_that_cannot_start_does_not_stop_the_others_and_the_gravest_decides() {
     assert!(!finished.out.join("b-too-large.json").exists(), "it was not run");
     let document = document(&finished);
     let verdict = document.lines().find(|line| line.starts_with("**")).expect("a verdict");
-    assert_eq!(verdict, "**✗ FAIL** — 3 scenarios: ✗ 1 fail · ? 1 inconclusive · ✓ 1 pass");
+    assert_eq!(verdict, "**✗ FAIL** — 4 scenarios: ✗ 1 fail · ? 1 inconclusive · ✓ 1 pass · ? 1 not run");
     let reasons: Vec<_> =
         document.lines().filter(|line| line.starts_with("- ✗ [") || line.starts_with("- ? [")).collect();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
@@ -94,7 +94,10 @@ fn one_interrupt_ends_all_and_the_rest_is_said_not_to_have_been_run() {
         assert!(!finished.out.join(format!("{name}.json")).exists(), "{name}");
     }
     let document = document(&finished);
-    assert!(document.contains("**? INCONCLUSIVE** — 1 scenario: "), "{document}");
+    assert!(
+        document.contains("**? INCONCLUSIVE** — 4 scenarios: ? 1 inconclusive · ? 3 not run"),
+        "{document}"
+    );
     assert!(document.contains("the run was interrupted"), "{document}");
 }
 

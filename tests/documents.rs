@@ -136,11 +136,46 @@ fn a_scenario_that_does_not_fit_does_not_stop_the_others() {
     assert_eq!(begins, wanted, "{}", finished.stdout);
     let last = finished.stdout.lines().last().expect("a line");
     assert!(last.ends_with("2 passed, 1 failed, 1 not run · exit code 1: third failed"), "{last}");
-    // The document has those that were run, in order, and the verdict over them first.
+    // The document has those that were run, in order, and the verdict over all first.
     let text = document(&finished, "stress_results.md");
     let sections: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## ")).collect();
     assert_eq!(sections, ["first", "third", "last"]);
+    assert!(text.contains("**✗ FAIL** — 4 scenarios: ✗ 1 fail · ✓ 2 pass · ? 1 not run"), "{text}");
+    let why = text.lines().find(|line| line.starts_with("- ? too-large: not run: ")).expect("a reason");
+    assert!(why.contains("too small"), "{why}");
+    let failures = document(&finished, "failure_modes.md");
+    assert!(failures.contains("| `too-large` | the whole run | – | not run: "), "{failures}");
+}
+
+#[test]
+fn a_run_speaks_of_itself_and_names_what_earlier_ones_left() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let out = dir.path().to_str().expect("a temporary path is text");
+    let run = |names: &[&str], files: u32, code: i32| {
+        let names = names.iter().flat_map(|name| ["--scenario", name]);
+        let args: Vec<&str> = ["run", "--out", out].into_iter().chain(names).collect();
+        let small = four().replace("connections = 500", "connections = 190");
+        Stressctl::new(&args).scenarios(&small).files(files).finish().exits(code);
+        fs::read_to_string(dir.path().join("stress_results.md")).expect("it is written")
+    };
+    run(&["too-large", "third"], 600, 1);
+    fs::write(dir.path().join("notes.json"), "{}").expect("it can be written");
+    // What passed before is not what was run now, and neither is what failed before.
+    let text = run(&["first", "too-large"], 200, 3);
+    assert!(text.contains("**? INCONCLUSIVE** — 2 scenarios: ✓ 1 pass · ? 1 not run"), "{text}");
+    let others = "Not of this run, and not in here: `notes.json`, `third.json`, `too-large.json`.";
+    assert!(text.contains(others), "{text}");
+    assert!(!text.contains("## third") && !text.contains("## too-large"), "{text}");
+    // Nothing at all was run: the document does not go on saying what it said.
+    let text = run(&["too-large"], 200, 3);
+    assert!(text.contains("**? INCONCLUSIVE** — 1 scenario: ? 1 not run"), "{text}");
+    // All that is there is rendered when that is what is asked for, each with the time of its run.
+    fs::remove_file(dir.path().join("notes.json")).expect("it was there");
+    Stressctl::new(&["report", out]).finish().exits(0);
+    let text = fs::read_to_string(dir.path().join("stress_results.md")).expect("it is written");
     assert!(text.contains("**✗ FAIL** — 3 scenarios: ✗ 1 fail · ✓ 2 pass"), "{text}");
+    let rows = text.lines().filter(|line| line.starts_with("| [") && line.ends_with("Z |")).count();
+    assert_eq!(rows, 3, "{text}");
 }
 
 #[test]

@@ -9,14 +9,15 @@ use anyhow::Context;
 
 use super::{
     catalogue, colors, columns, event_loop, hanging, head, not_applicable, out, outcome_of, planned,
-    progress, say, warn, write_documents,
+    progress, say, sort, warn,
 };
 use crate::care::redact_url;
 use crate::cli::{Color, Output, RunArgs};
 use crate::metrics::process;
 use crate::report::closing::{self, Ending};
+use crate::report::documents::Scope;
 use crate::report::style::Style;
-use crate::report::{json, model::Report, text};
+use crate::report::{documents, json, model::Report, text};
 use crate::run::machine::raise_open_files;
 use crate::run::needs::Needs;
 use crate::run::session::{self, Settings};
@@ -211,11 +212,13 @@ impl Done<'_> {
         .context("cannot write to standard output")
     }
 
-    fn finish(self) -> anyhow::Result<u8> {
-        if !self.reports.is_empty() {
-            let all = json::load_all(&self.args.out)?;
-            let mut reports: Vec<Report> = all.reports.into_iter().map(|(_, report)| report).collect();
-            write_documents(&self.args.out, &mut reports)?;
+    fn finish(mut self) -> anyhow::Result<u8> {
+        if let Err(e) = self.write_documents() {
+            say(&format!("error: {e:#}"));
+            for ending in &mut self.endings {
+                ending.outcome = gravest(&[ending.outcome, Outcome::Usage]);
+                ending.why.get_or_insert_with(|| e.to_string());
+            }
         }
         if self.args.output == Output::Text && self.several {
             let mut lines = Vec::new();
@@ -224,6 +227,15 @@ impl Done<'_> {
         }
         let outcomes: Vec<Outcome> = self.endings.iter().map(|ending| ending.outcome).collect();
         Ok(exit_code(&outcomes))
+    }
+
+    /// About this run alone: what earlier ones left in the directory is named, and what was not run has no report.
+    fn write_documents(&mut self) -> anyhow::Result<()> {
+        sort(&mut self.reports)?;
+        let left_out = json::others(&self.args.out, &self.reports)?;
+        let scope = Scope { reports: &self.reports, endings: self.endings.clone(), left_out };
+        documents::write(&self.args.out, &scope)?;
+        Ok(())
     }
 }
 

@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn the_screen_and_the_document_have_both() {
         let report = report(Some("close-1009"), Some("publisher"));
-        let document = crate::report::markdown::render(std::slice::from_ref(&report));
+        let reports = [report];
+        let document = crate::report::markdown::render(&crate::report::documents::Scope::of(&reports));
         assert!(
             document.contains("| 8 MiB | 2 | 8 | 0 | 0 | 750 ms | 90 MiB | – | close-1009 |"),
             "{document}"

@@ -54,6 +54,26 @@ impl Ending {
             why: report.why.first().cloned(),
         }
     }
+
+    /// Why it ended so, all of it, on one line.
+    #[must_use]
+    pub fn whole_reason(&self) -> Option<String> {
+        let lines: Vec<&str> = self.why.as_deref()?.lines().map(str::trim).collect();
+        Some(words::reason(&lines.join(" ")))
+    }
+
+    /// The same for a narrow screen: an error may have several lines, and the rest of it was told when it happened.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        let first = self.why.as_deref()?.lines().next().unwrap_or_default();
+        Some(words::reason(first.trim_end_matches(':')))
+    }
+
+    /// Whether it ended as its report says: one that was not run has none, and one that could not be written is graver.
+    #[must_use]
+    pub fn is_as_judged(&self) -> bool {
+        self.judged.is_some_and(|judged| self.outcome == Outcome::from(judged.verdict))
+    }
 }
 
 /// Writes one line per scenario, then the verdict over all and the exit code with its reason.
@@ -71,10 +91,7 @@ pub fn summary(endings: &[Ending], style: Style, width: usize, w: &mut impl Writ
                 format!("{held:>2} of {apply:>2} held  {:>10}", human::seconds(duration_s))
             },
         );
-        // An error may have several lines; the rest of it was told when it happened.
-        let first = |why: &str| why.lines().next().unwrap_or_default().trim_end_matches(':').to_owned();
-        let why = ending.why.as_deref().map(first);
-        let why = why.map(|why| format!(" · {}", words::reason(&why))).unwrap_or_default();
+        let why = ending.reason().map(|why| format!(" · {why}")).unwrap_or_default();
         let line = format!("{}  {figures}{why}", pad(&human::clean(&ending.name), names));
         let badge = style.verdict(verdict, &pad(&badge, BADGE));
         writeln!(w, "{badge}  {}", shorten(line.trim_end(), width - BADGE - 2))?;
@@ -87,11 +104,26 @@ pub fn summary(endings: &[Ending], style: Style, width: usize, w: &mut impl Writ
     lines.try_for_each(|line| writeln!(w, "{}{line}", " ".repeat(BADGE + 2)))
 }
 
+/// How many have a verdict.
+fn count(endings: &[Ending], verdict: Verdict) -> usize {
+    endings.iter().filter(|ending| ending.judged.is_some_and(|judged| judged.verdict == verdict)).count()
+}
+
+/// The verdict over all: that of the exit code, where it is one of a verdict; a failure is one beside any error.
+#[must_use]
+pub fn verdict(endings: &[Ending]) -> Verdict {
+    let outcomes: Vec<Outcome> = endings.iter().map(|ending| ending.outcome).collect();
+    match gravest(&outcomes) {
+        Outcome::Passed => Verdict::Pass,
+        Outcome::Failed => Verdict::Fail,
+        _ if count(endings, Verdict::Fail) > 0 => Verdict::Fail,
+        _ => Verdict::Inconclusive,
+    }
+}
+
 /// The verdict over all, and one sentence that counts them and gives the reason for the exit code.
 fn overall(endings: &[Ending]) -> (Verdict, String) {
-    let count = |verdict| {
-        endings.iter().filter(|ending| ending.judged.is_some_and(|judged| judged.verdict == verdict)).count()
-    };
+    let count = |verdict| count(endings, verdict);
     let counted = [
         (count(Verdict::Pass), "passed"),
         (count(Verdict::Fail), "failed"),
@@ -103,12 +135,6 @@ fn overall(endings: &[Ending]) -> (Verdict, String) {
         counted.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     let outcomes: Vec<Outcome> = endings.iter().map(|ending| ending.outcome).collect();
     let decisive = gravest(&outcomes);
-    let verdict = match decisive {
-        Outcome::Passed => Verdict::Pass,
-        Outcome::Failed => Verdict::Fail,
-        _ if count(Verdict::Fail) > 0 => Verdict::Fail,
-        _ => Verdict::Inconclusive,
-    };
     let scenarios = if endings.len() == 1 { "scenario" } else { "scenarios" };
     let text = format!(
         "{} {scenarios}: {} · exit code {}: {}",
@@ -117,7 +143,7 @@ fn overall(endings: &[Ending]) -> (Verdict, String) {
         exit_code(&outcomes),
         reason(endings, decisive)
     );
-    (verdict, text)
+    (verdict(endings), text)
 }
 
 /// Who brought the exit code about.

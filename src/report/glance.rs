@@ -3,20 +3,38 @@
 
 use std::fmt::Write as _;
 
+use super::closing::{self, Ending};
+use super::documents::Scope;
 use super::human::{self, NOTHING, count, micros, seconds};
-use super::markup::{escape, line, table, unbroken};
+use super::markup::{code, escape, line, table, unbroken};
 use super::model::{Judgement, Report, Verdict};
 use super::style::{mark, word};
 use super::words;
 
-const HEADER: [&str; 10] =
-    ["Scenario", "Verdict", "Held", "Failed", "Undecided", "N/a", "Owed", "Lost", "Deliver p99", "Took"];
+const HEADER: [&str; 11] = [
+    "Scenario",
+    "Verdict",
+    "Held",
+    "Failed",
+    "Undecided",
+    "N/a",
+    "Owed",
+    "Lost",
+    "Deliver p99",
+    "Took",
+    "Started",
+];
+
+/// What is said of a scenario that has no report.
+const NOT_RUN: &str = "not run";
 
 /// Verdict, reasons, table and machines.
-pub(super) fn render(out: &mut String, reports: &[Report]) {
-    verdict(out, reports);
-    reasons(out, reports);
-    table(out, &HEADER, "llrrrrrrrr", &reports.iter().map(row).collect::<Vec<_>>());
+pub(super) fn render(out: &mut String, scope: &Scope<'_>) {
+    let reports = scope.reports;
+    verdict(out, scope);
+    reasons(out, scope);
+    let rows: Vec<_> = reports.iter().map(row).chain(scope.not_run().map(row_of_none)).collect();
+    table(out, &HEADER, "llrrrrrrrrl", &rows);
     line(
         out,
         "Held, failed, undecided and n/a: expectations that held, did not, could not be judged, and do not apply at this \
@@ -27,27 +45,49 @@ pub(super) fn render(out: &mut String, reports: &[Report]) {
         "What failed, by cause: [failure_modes.md](failure_modes.md). What to improve first: \
          [optimization_targets.md](optimization_targets.md).",
     );
+    left_out(out, &scope.left_out);
     machines(out, reports);
 }
 
+/// What lies beside the document and is not in it.
+fn left_out(out: &mut String, files: &[String]) {
+    if files.is_empty() {
+        return;
+    }
+    let names: Vec<_> = files.iter().map(|name| code(name)).collect();
+    line(
+        out,
+        &format!(
+            "Not of this run, and not in here: {}. `stressctl report` with this directory covers all that is in it.",
+            names.join(", ")
+        ),
+    );
+}
+
 /// One verdict, and how many scenarios have which.
-fn verdict(out: &mut String, reports: &[Report]) {
-    let overall = Verdict::of(reports.iter().map(|report| report.verdict));
-    let several = if reports.len() == 1 { "" } else { "s" };
+fn verdict(out: &mut String, scope: &Scope<'_>) {
+    let overall = closing::verdict(&scope.endings);
+    let all = scope.endings.len();
+    let several = if all == 1 { "" } else { "s" };
     let counted = [Verdict::Fail, Verdict::Inconclusive, Verdict::Pass, Verdict::NotApplicable]
-        .map(|verdict| (verdict, reports.iter().filter(|r| r.verdict == verdict).count()));
-    let counted: Vec<_> = counted
+        .map(|verdict| (verdict, scope.reports.iter().filter(|r| r.verdict == verdict).count()));
+    let mut counted: Vec<_> = counted
         .iter()
         .filter(|(_, n)| *n > 0)
         .map(|(v, n)| format!("{} {n} {}", mark(*v), word(*v)))
         .collect();
-    let all = format!("{} scenario{several}: {}", reports.len(), counted.join(" · "));
+    let not_run = scope.not_run().count();
+    if not_run > 0 {
+        counted.push(format!("{} {not_run} {NOT_RUN}", mark(Verdict::Inconclusive)));
+    }
+    let all = format!("{all} scenario{several}: {}", counted.join(" · "));
     line(out, &format!("**{} {}** — {all}", mark(overall), word(overall).to_uppercase()));
 }
 
-/// For each scenario that did not pass, the gravest reason, and how many more its section has.
-fn reasons(out: &mut String, reports: &[Report]) {
-    let told = |verdict| reports.iter().filter(move |report| report.verdict == verdict);
+/// For each scenario that did not pass, the gravest reason, and how many more its section has; for one that was not run,
+/// or whose report is not written, why.
+fn reasons(out: &mut String, scope: &Scope<'_>) {
+    let told = |verdict| scope.reports.iter().filter(move |report| report.verdict == verdict);
     let mut any = false;
     for report in told(Verdict::Fail).chain(told(Verdict::Inconclusive)) {
         let (first, others) =
@@ -57,12 +97,18 @@ fn reasons(out: &mut String, reports: &[Report]) {
         let _ = writeln!(out, "- {} {}: {why}{more}", mark(report.verdict), link(&report.scenario.name));
         any = true;
     }
+    for ending in scope.endings.iter().filter(|ending| !ending.is_as_judged()) {
+        let what = if ending.judged.is_some() { "its report was not written" } else { NOT_RUN };
+        let why = ending.whole_reason().map(|why| format!(": {}", escape(&why))).unwrap_or_default();
+        let _ = writeln!(out, "- {} {}: {what}{why}", mark(Verdict::Inconclusive), escape(&ending.name));
+        any = true;
+    }
     if any {
         out.push('\n');
     }
 }
 
-fn row(report: &Report) -> [String; 10] {
+fn row(report: &Report) -> [String; 11] {
     let judged = |verdict| {
         let n = report.expectations.iter().filter(|j: &&Judgement| j.verdict == verdict).count();
         count(n as u64)
@@ -80,7 +126,16 @@ fn row(report: &Report) -> [String; 10] {
         if report.ledger.lost > 0 { format!("**{lost}**") } else { lost },
         unbroken(&deliver),
         unbroken(&seconds(report.run.duration_s)),
+        unbroken(&escape(&report.run.started_at)),
     ]
+}
+
+/// The line of a scenario without a report.
+fn row_of_none(ending: &Ending) -> [String; 11] {
+    let mut row = std::array::from_fn(|_| NOTHING.to_owned());
+    row[0] = escape(&ending.name);
+    row[1] = unbroken(&format!("{} {NOT_RUN}", mark(Verdict::Inconclusive)));
+    row
 }
 
 /// A link to the scenario's section, where its name makes an anchor that is known.
@@ -146,10 +201,11 @@ mod tests {
     use crate::report::model::Example;
     use crate::report::sample::{inconclusive, sample};
     use crate::report::sample_herd::herd;
+    use crate::verdict::Outcome;
 
     fn rendered(reports: &[Report]) -> String {
         let mut out = String::new();
-        render(&mut out, reports);
+        render(&mut out, &Scope::of(reports));
         out
     }
 
@@ -172,6 +228,41 @@ mod tests {
         for (reports, first) in table {
             assert_eq!(rendered(reports).lines().next(), Some(first));
         }
+    }
+
+    #[test]
+    fn what_was_not_run_or_not_written_counts_and_says_why() {
+        let passed = Report { verdict: Verdict::Pass, why: Vec::new(), ..sample() };
+        let reports = [passed];
+        let told = |endings: Vec<Ending>, left_out: &[&str]| {
+            let left_out = left_out.iter().map(|name| (*name).to_owned()).collect();
+            let mut out = String::new();
+            render(&mut out, &Scope { endings, left_out, ..Scope::of(&reports) });
+            out
+        };
+        let judged = Ending::of(&reports[0]);
+        let not_run = |outcome| Ending {
+            name: "other".to_owned(),
+            outcome,
+            judged: None,
+            why: Some("the target did not answer:\n- not at all".to_owned()),
+        };
+        let text = told(vec![judged.clone(), not_run(Outcome::Unreachable)], &[]);
+        let first = "**? INCONCLUSIVE** — 2 scenarios: ✓ 1 pass · ? 1 not run";
+        assert_eq!(text.lines().next(), Some(first));
+        assert!(text.contains("- ? other: not run: the target did not answer: - not at all\n"), "{text}");
+        let row = text.lines().find(|line| line.starts_with("| other |")).expect("a row");
+        assert_eq!(row, format!("| other | ?\u{a0}not\u{a0}run |{}", " – |".repeat(9)));
+        assert!(!text.contains("Not of this run"), "{text}");
+        // A failure stays one beside an error.
+        let failed = Ending { outcome: Outcome::Failed, ..judged.clone() };
+        assert_eq!(closing::verdict(&[failed, not_run(Outcome::Inconclusive)]), Verdict::Fail);
+
+        let unwritten = Ending { outcome: Outcome::Usage, why: Some("disk full".to_owned()), ..judged };
+        let text = told(vec![unwritten], &["old.json", "older.json"]);
+        assert_eq!(text.lines().next(), Some("**? INCONCLUSIVE** — 1 scenario: ✓ 1 pass"));
+        assert!(text.contains("- ? 10k-concurrent: its report was not written: disk full\n"), "{text}");
+        assert!(text.contains("Not of this run, and not in here: `old.json`, `older.json`. "), "{text}");
     }
 
     #[test]
@@ -216,6 +307,6 @@ mod tests {
             assert!(!text.contains(bad), "{bad:?} in {text}");
         }
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).collect();
-        assert!(rows.len() == 4 && rows.iter().all(|row| row.matches('|').count() == 11), "{rows:#?}");
+        assert!(rows.len() == 4 && rows.iter().all(|row| row.matches('|').count() == 12), "{rows:#?}");
     }
 }

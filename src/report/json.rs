@@ -90,7 +90,7 @@ pub fn prepare(dir: &Path) -> Result<(), JsonError> {
 /// # Errors
 /// When a file cannot be written; the previous report is then still there.
 pub fn write(dir: &Path, report: &Report) -> Result<PathBuf, JsonError> {
-    let path = dir.join(format!("{}.json", stem(&report.scenario.name)));
+    let path = file_of(dir, &report.scenario.name);
     let failed = |source| JsonError::Write { path: path.clone(), source };
     fs::create_dir_all(dir).map_err(failed)?;
     keep_previous(dir, &path).map_err(failed)?;
@@ -98,6 +98,16 @@ pub fn write(dir: &Path, report: &Report) -> Result<PathBuf, JsonError> {
     content.push(b'\n');
     file::replace(&path, &content).map_err(failed)?;
     Ok(path)
+}
+
+/// Names of the files in a directory that would be read as reports and are not of these, in their order.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn others(dir: &Path, reports: &[Report]) -> Result<Vec<String>, JsonError> {
+    let own = |path: &Path| reports.iter().any(|report| path == file_of(dir, &report.scenario.name));
+    let others = files(dir)?.into_iter().filter(|path| !own(path));
+    Ok(others.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
 /// The report on one line, for `--output json`.
@@ -133,18 +143,10 @@ pub fn load(path: &Path) -> Result<Report, JsonError> {
 /// # Errors
 /// When the directory cannot be read, or holds no JSON at all.
 pub fn load_all(dir: &Path) -> Result<Loaded, JsonError> {
-    let unreadable = |source| JsonError::Read { path: dir.to_owned(), source };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(dir).map_err(unreadable)? {
-        let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|extension| extension == "json") && path.is_file() {
-            paths.push(path);
-        }
-    }
+    let paths = files(dir)?;
     if paths.is_empty() {
         return Err(JsonError::Empty { dir: dir.to_owned() });
     }
-    paths.sort();
     let mut loaded = Loaded { reports: Vec::new(), problems: Vec::new() };
     for path in paths {
         match load(&path) {
@@ -153,6 +155,24 @@ pub fn load_all(dir: &Path) -> Result<Loaded, JsonError> {
         }
     }
     Ok(loaded)
+}
+
+/// Every JSON file of a directory, by name.
+fn files(dir: &Path) -> Result<Vec<PathBuf>, JsonError> {
+    let unreadable = |source| JsonError::Read { path: dir.to_owned(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") && path.is_file() {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn file_of(dir: &Path, scenario: &str) -> PathBuf {
+    dir.join(format!("{}.json", stem(scenario)))
 }
 
 /// Puts the previous report into the history without ever taking it from its place: until the new one is renamed
@@ -264,6 +284,18 @@ mod tests {
                 "d.json is not a readable report: missing field `tool` at line 1 column 32",
             ]
         );
+    }
+
+    #[test]
+    fn others_are_the_files_of_no_report_of_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut earlier = sample();
+        earlier.scenario.name = "a b".to_owned();
+        write(dir.path(), &earlier).unwrap();
+        write(dir.path(), &sample()).unwrap();
+        fs::write(dir.path().join("broken.json"), "{").unwrap();
+        assert_eq!(others(dir.path(), &[sample()]).unwrap(), ["a-b.json", "broken.json"]);
+        assert_eq!(others(dir.path(), &[sample(), earlier]).unwrap(), ["broken.json"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::documents::Scope;
 use super::human::{self, NOTHING, count, ratio, seconds};
 use super::markup::{code, escape, indented, line, list, named, table, unbroken};
 use super::model::{Example, Judgement, Report, Slice, Wave};
@@ -19,10 +20,10 @@ const EXAMPLES: usize = 5;
 
 /// The document.
 #[must_use]
-pub fn render(reports: &[Report]) -> String {
+pub fn render(scope: &Scope<'_>) -> String {
     let mut out = String::from("# Stress results\n\n");
-    glance::render(&mut out, reports);
-    for report in reports {
+    glance::render(&mut out, scope);
+    for report in scope.reports {
         section(&mut out, report);
     }
     out
@@ -347,34 +348,38 @@ fn how_to_reproduce(out: &mut String, report: &Report) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rendered(reports: &[Report]) -> String {
+        render(&Scope::of(reports))
+    }
     use crate::report::sample::{inconclusive, sample};
     use crate::report::sample_herd::{cascade, herd};
 
     #[test]
     fn trends_have_a_section() {
         let report = Report { trend: Some(crate::report::sample::trends()), ..sample() };
-        let text = render(&[report]);
+        let text = rendered(&[report]);
         assert!(text.contains("### Trends\n\n- server memory grew by 3.1 MiB (95 %: "), "{text}");
     }
 
     #[test]
     fn the_document() {
-        insta::assert_snapshot!(render(&[sample(), inconclusive()]));
+        insta::assert_snapshot!(rendered(&[sample(), inconclusive()]));
     }
 
     #[test]
     fn a_scenario_with_faults() {
-        insta::assert_snapshot!(render(&[herd()]));
+        insta::assert_snapshot!(rendered(&[herd()]));
     }
 
     #[test]
     fn a_scenario_with_many_kinds_of_faults() {
-        insta::assert_snapshot!(render(&[cascade()]));
+        insta::assert_snapshot!(rendered(&[cascade()]));
     }
 
     #[test]
     fn every_row_has_as_many_cells_as_its_header() {
-        let document = render(&[sample(), inconclusive(), herd()]);
+        let document = rendered(&[sample(), inconclusive(), herd()]);
         let mut cells = None;
         for line in document.lines() {
             if !line.starts_with('|') {

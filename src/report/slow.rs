@@ -98,7 +98,7 @@ mod tests {
         let mut screen = Vec::new();
         text::render(&slow(), None, Style::default(), 80, &mut screen).unwrap();
         let screen = String::from_utf8(screen).unwrap();
-        let document = crate::report::markdown::render(&[slow()]);
+        let document = crate::report::markdown::render(&crate::report::documents::Scope::of(&[slow()]));
         for shown in [&screen, &document] {
             assert!(shown.contains("policy disconnect, and drop"), "{shown}");
             assert!(shown.contains("the server ended the connections of 50 of 50 slow readers"), "{shown}");

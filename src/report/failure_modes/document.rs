@@ -2,6 +2,7 @@
 
 use super::undecided::{Condition, Undecided, undecided};
 use super::{FailureMode, Origin, Sighting, circumstances, observed};
+use crate::report::documents::Scope;
 use crate::report::human::{NOTHING, count};
 use crate::report::markup::{code, escape, line, list, table, unbroken};
 use crate::report::model::Report;
@@ -47,8 +48,9 @@ const PARTS: [(Origin, &str, &str, &str); 5] = [
 
 /// The document.
 #[must_use]
-pub fn render(reports: &[Report]) -> String {
-    let (modes, open) = (observed(reports), undecided(reports));
+pub fn render(scope: &Scope<'_>) -> String {
+    let reports = scope.reports;
+    let (modes, open) = (observed(reports), undecided(scope));
     let mut out = String::from("# Failure modes\n\n");
     line(
         &mut out,
@@ -68,10 +70,14 @@ pub fn render(reports: &[Report]) -> String {
 
 fn summary(out: &mut String, modes: &[FailureMode], open: &[Undecided], reports: &[Report]) {
     let failed = modes.iter().filter(|mode| mode.origin != Origin::Ours).count();
-    if failed == 0 {
+    if reports.is_empty() {
+        line(out, "**Nothing was run to its end, so nothing was observed.**");
+    } else if failed == 0 {
         let beside = if modes.is_empty() { "" } else { " but what we injected ourselves" };
-        let under = if reports.is_empty() { "." } else { ", under the load at the end of this document." };
-        line(out, &format!("**No failure was observed{beside}**{under}"));
+        line(
+            out,
+            &format!("**No failure was observed{beside}**, under the load at the end of this document."),
+        );
     }
     match open.len() {
         0 => {}

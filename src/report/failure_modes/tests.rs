@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::document::render;
-use super::{Origin, observed};
+use super::{Origin, document, observed};
+use crate::report::closing::Ending;
+use crate::report::documents::Scope;
 use crate::report::model::*;
 use crate::report::sample::{inconclusive, sample};
 use crate::report::sample_broken::broken;
 use crate::report::sample_herd::{cascade, herd};
+use crate::verdict::Outcome;
 
 /// A report in which nothing happened at all.
 fn nothing() -> Report {
@@ -17,6 +19,10 @@ fn nothing() -> Report {
         verdict: Verdict::Pass,
         ..Report::default()
     }
+}
+
+fn render(reports: &[Report]) -> String {
+    document::render(&Scope::of(reports))
 }
 
 fn causes(report: &Report) -> Vec<(Origin, String)> {
@@ -369,6 +375,23 @@ fn what_could_not_be_decided_is_there_with_its_reason() {
             "| `quiet` | the whole run | – | only 9 of 10 planned events were published |",
         ]
     );
+}
+
+#[test]
+fn a_scenario_that_was_not_run_is_undecided() {
+    let reports = [nothing()];
+    let mut endings = vec![Ending::of(&reports[0])];
+    endings.push(Ending {
+        name: "too-large".to_owned(),
+        outcome: Outcome::Inconclusive,
+        judged: None,
+        why: Some("this machine is too small:\n- it needs more files".to_owned()),
+    });
+    let text = document::render(&Scope { endings, ..Scope::of(&reports) });
+    let row =
+        "| `too-large` | the whole run | – | not run: this machine is too small: - it needs more files |";
+    assert!(text.contains("**1 thing could not be decided**") && text.contains(row), "{text}");
+    assert!(render(&[]).contains("**Nothing was run to its end, so nothing was observed.**"));
 }
 
 #[test]

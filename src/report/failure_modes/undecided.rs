@@ -1,6 +1,7 @@
-//! What a run was to show and did not: expectations that could not be judged, situations that did not occur, and what makes
-//! the whole of it doubtful.
+//! What a run was to show and did not: expectations that could not be judged, situations that did not occur, what makes the
+//! whole of it doubtful, and scenarios that were not run.
 
+use crate::report::documents::Scope;
 use crate::report::human::clean;
 use crate::report::model::{Judgement, Report, Verdict};
 
@@ -26,9 +27,14 @@ pub(super) struct Condition {
     pub(super) observed: String,
 }
 
-/// All of them, in the order of the reports.
-pub(super) fn undecided(reports: &[Report]) -> Vec<Undecided> {
-    reports.iter().flat_map(of).collect()
+/// All of them, in the order of the reports, and scenarios that were not run.
+pub(super) fn undecided(scope: &Scope<'_>) -> Vec<Undecided> {
+    let not_run = scope.not_run().map(|ending| Undecided {
+        scenario: ending.name.clone(),
+        condition: None,
+        why: format!("not run: {}", ending.whole_reason().as_deref().unwrap_or("no reason was given")),
+    });
+    scope.reports.iter().flat_map(of).chain(not_run).collect()
 }
 
 fn of(report: &Report) -> Vec<Undecided> {
