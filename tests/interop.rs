@@ -3,6 +3,8 @@
 //! SKIPPED where Node.js or its packages are missing; `tests/interop/install.sh` installs the latter.
 
 mod common;
+#[path = "interop/pressure.rs"]
+mod pressure;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -24,14 +26,15 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 const SOON: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let tests: [optional::Test; 9] = [
+    let tests: [optional::Test; 10] = [
         ("the_server_delivers_and_counts", the_server_delivers_and_counts),
         ("the_server_leaves_with_its_test", the_server_leaves_with_its_test),
         ("published_over_websocket", published_over_websocket),
         ("published_over_http", published_over_http),
-        ("it_keeps_everything_for_slow_readers", it_keeps_everything_for_slow_readers),
-        ("it_says_what_is_too_large_for_it", it_says_what_is_too_large_for_it),
-        ("nothing_is_left_over_of_who_comes_and_goes", nothing_is_left_over_of_who_comes_and_goes),
+        ("it_keeps_everything_for_slow_readers", pressure::it_keeps_everything_for_slow_readers),
+        ("it_says_what_is_too_large_for_it", pressure::it_says_what_is_too_large_for_it),
+        ("it_takes_payloads_up_to_the_cap", pressure::it_takes_payloads_up_to_the_cap),
+        ("nothing_is_left_over_of_who_comes_and_goes", pressure::nothing_is_left_over_of_who_comes_and_goes),
         ("one_event_that_it_drops_is_proven_lost", one_event_that_it_drops_is_proven_lost),
         ("one_event_that_it_delivers_twice_is_duplicated", one_event_that_it_delivers_twice_is_duplicated),
     ];
@@ -229,72 +232,6 @@ fn all_is_delivered(target: &str) {
         let statistics = node.statistics();
         statistics["connections"] == 0 && statistics["subscriptions"] == 0
     });
-}
-
-/// The library ends a connection with 1009 on which it is sent more than it takes, and that is found behind 4 MB.
-fn it_says_what_is_too_large_for_it() {
-    let node = Node::with(&["max-payload=5000000"]);
-    let args = ["--target", "node", "--scenario", "large-payload", "--scale", "0.02"];
-    let run = Stressctl::run(&args).scenarios(&node.scenarios()).limit(Duration::from_secs(120)).finish();
-    let report = run.holds(&["large-payload"]).report("large-payload");
-    let climb = &report["escalation"]["payload"];
-    let end = ["largest_ok_bytes", "failure", "failed_at"].map(|key| climb[key].clone());
-    assert_eq!(end, [json!(4_000_000), json!("close-1009"), json!("publisher")], "{climb}");
-    let delivered = ["100KB", "500KB", "1MB"].iter().enumerate().map(|(i, name)| {
-        assert_eq!(report["phases"][i]["name"], *name);
-        report["phases"][i]["ledger"]["delivered"].clone()
-    });
-    assert_eq!(delivered.collect::<Vec<_>>(), [20, 20, 20]);
-    assert_eq!(report["run"]["timed_out"], json!([]));
-}
-
-fn nothing_is_left_over_of_who_comes_and_goes() {
-    let node = Node::start();
-    let args = ["--target", "node", "--scenario", "churn"];
-    let run = Stressctl::run(&args).scenarios(&node.scenarios()).limit(Duration::from_secs(240)).finish();
-    let report = run.report("churn");
-    let cycles = &report["faults"]["churn"]["cycles"];
-    for (count, expected) in [("completed", 135), ("failed_by_plan", 15), ("failed", 0)] {
-        assert_eq!(cycles[count], expected, "{cycles}");
-    }
-    // An event that it takes in only after the next subscribe arrives there, although it was owed to the cycle before.
-    let (recovered, owed) = (&report["ledger"]["recovered"], &report["ledger"]["obligations"]);
-    assert!(recovered.as_u64() < owed.as_u64().map(|owed| owed / 20), "{recovered} of {owed}");
-    for count in ["lost", "after_unsubscribe", "duplicated", "corrupted", "unverified"] {
-        assert_eq!(report["ledger"][count], 0, "{count}");
-    }
-    let judged = |list: &str| report[list].as_array().expect("a list").clone();
-    for judged in judged("expectations").into_iter().chain(judged("reached")) {
-        assert_ne!(judged["verdict"], "fail", "{judged}");
-    }
-    assert_eq!(node.statistics()["subscriptions"], 0);
-}
-
-/// It has no limit: what a reader does not take waits in its memory for as long as that takes. It tells no count of what
-/// it drops, which is no matter where nothing is lost.
-fn it_keeps_everything_for_slow_readers() {
-    let node = Node::start();
-    let pid = node.process.id().to_string();
-    let args = ["--target", "node", "--scenario", "saturation", "--server-pid", &pid];
-    let run = Stressctl::run(&args).scenarios(&node.scenarios()).limit(Duration::from_secs(240)).finish();
-    let report = run.report("saturation");
-    let slow = &report["slow_consumers"];
-    assert_eq!(
-        (&slow["policy"], &slow["readers"], &slow["felt_ratio"]),
-        (&json!("buffer"), &json!(5), &json!(1.0))
-    );
-    for count in ["lost", "cut_short", "missed", "disconnected", "passed_over"] {
-        assert_eq!(slow[count], 0, "{count}");
-    }
-    assert_eq!((&slow["admitted"], &report["ledger"]["lost_unexplained"]), (&Value::Null, &json!(0)));
-    assert_eq!(report["ledger"]["delivered"], report["ledger"]["obligations"]);
-    assert_eq!(report["server"]["alive"], true);
-    // Five readers are 8 MiB behind and more, less what the kernels hold of it.
-    let rise = slow["server_memory_rise_bytes"].as_u64();
-    assert!(rise.is_some_and(|bytes| bytes > 8 << 20), "{slow}");
-    for judged in report["expectations"].as_array().expect("a list") {
-        assert_ne!(judged["verdict"], "fail", "{judged}");
-    }
 }
 
 fn one_event_that_it_drops_is_proven_lost() {
