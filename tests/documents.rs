@@ -102,6 +102,27 @@ fn a_loss_can_be_followed() {
     }
 }
 
+#[test]
+fn a_connection_that_ended_has_its_time_and_its_number() {
+    let server = Server::with("close-without-frame=times=1,after=20,channels=3");
+    let file = server.target(&server.url()) + PLANTED;
+    let finished = Stressctl::run(&["--target", "here", "--scenario", "planted"]).scenarios(&file).finish();
+    let spans = finished.report("planted")["connections"]["failed_spans"].clone();
+    let spans = spans.as_object().expect("an object");
+    let (name, span) = spans.iter().find(|(name, _)| name.starts_with("open.")).expect("it ended");
+    // Client 3 is the one on channel 3.
+    assert_eq!((&span["group"], &span["connection"]), (&"clients".into(), &3.into()), "{span}");
+    assert_eq!(span["first_s"], span["last_s"], "{span}");
+    let text = document(&finished, "failure_modes.md");
+    let (_, of_it) = text.split_once(&format!("(`{name}`)\n")).expect("it has a section");
+    let of_it = of_it.split("\n###").next().expect("its text");
+    assert!(
+        of_it.contains("when: after the connection was established; at ") && of_it.contains(" of the run\n"),
+        "{of_it}"
+    );
+    assert!(of_it.contains("to follow: connection 3 of clients, at "), "{of_it}");
+}
+
 /// Four scenarios, the second of which needs more files than there are.
 fn four() -> String {
     let one = |name: &str, connections: usize, wanted: &str| {

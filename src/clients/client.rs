@@ -14,6 +14,7 @@ use super::returning::{Returning, Way};
 use super::seats::Seat;
 use super::shard::{Course, Shard};
 use super::subs::Away;
+use super::tally::Sight;
 use crate::ledger::End;
 use crate::scenarios::plan::Reconnect;
 
@@ -193,6 +194,11 @@ impl Shard {
         state.latency.init.record(stages.init);
     }
 
+    /// That something fails now on the connection of a client.
+    pub(super) fn sight(&self, seat: &Seat) -> Sight {
+        Sight { at_ns: self.plan.board.clock.now_ns(), connection: seat.connection }
+    }
+
     /// Books a first attempt that failed, or that was given up because the run is over.
     fn refused(&self, seat: &Seat, refusal: Option<&Refusal>) {
         {
@@ -200,7 +206,7 @@ impl Shard {
             state.resolved += 1;
             let cohort = &mut state.cohorts[usize::from(seat.cohort)];
             match refusal {
-                Some(refusal) => cohort.failures.add(refusal.failure, &refusal.text),
+                Some(refusal) => cohort.failures.add(refusal.failure, &refusal.text, self.sight(seat)),
                 None => cohort.cancelled += 1,
             }
         }
@@ -254,11 +260,11 @@ impl Shard {
                 Ended::Cut | Ended::Doomed(_) => {}
                 Ended::ByPlan => cohort.dropped_by_plan += 1,
                 Ended::Unexpectedly(refusal) if slow => {
-                    cohort.disconnected_slow.add(refusal.failure, &refusal.text);
+                    cohort.disconnected_slow.add(refusal.failure, &refusal.text, self.sight(seat));
                 }
                 Ended::Unexpectedly(refusal) => {
                     cohort.dropped_unexpectedly += 1;
-                    cohort.failures.add(refusal.failure, &refusal.text);
+                    cohort.failures.add(refusal.failure, &refusal.text, self.sight(seat));
                     if let Some(climb) = &self.plan.board.climb {
                         climb.subscriber_failed(refusal, self.plan.board.clock.now_ns());
                     }

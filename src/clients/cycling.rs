@@ -127,7 +127,8 @@ impl Live {
                     self.cycling.iter_mut().for_each(|cycling| cycling.question = Question::None);
                     let failure = Failure::new(Stage::Unsubscribe, Reason::Timeout);
                     let cohort = usize::from(self.seat().cohort);
-                    shard.state.borrow_mut().cohorts[cohort].failures.add(failure, "");
+                    let sight = shard.sight(self.seat());
+                    shard.state.borrow_mut().cohorts[cohort].failures.add(failure, "", sight);
                 }
                 Move::Die(fault, point) => {
                     return Some(Doom { fault, due_ns: None, point });

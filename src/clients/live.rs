@@ -397,8 +397,9 @@ impl Live {
         shard.refused_delivery(reason, text);
         let text = shard.plan.endpoint.foreign(text);
         shard.end_subscription(index, End::Died);
+        let (failure, sight) = (Failure::new(stage, reason), shard.sight(&self.seat));
         let mut state = shard.state.borrow_mut();
-        state.cohorts[usize::from(sub.cohort)].failures.add(Failure::new(stage, reason), &text);
+        state.cohorts[usize::from(sub.cohort)].failures.add(failure, &text, sight);
     }
 
     /// Id of the operation in the middle of which it ends; above all of the plan, and another one in each life.

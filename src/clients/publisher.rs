@@ -31,6 +31,7 @@ use super::probes::Probes;
 use super::sabotage::{self, Orders};
 use super::slowdown::TICK_US;
 use super::source::{Events, PublishOrders, Source, What};
+use super::tally::Sight;
 pub use super::tally::{LinkTally, PublishTally};
 use super::task::pass_on;
 use super::weather::{Climate, Tally};
@@ -370,12 +371,21 @@ impl Desk {
         }
     }
 
+    /// That something fails now on a connection.
+    fn sight(&self, seat: PublisherSeat) -> Sight {
+        Sight { at_ns: self.board.clock.now_ns(), connection: seat.index as u32 }
+    }
+
     /// Books a failure that the connection survives.
     pub(super) fn failed(&self, seat: PublisherSeat, refusal: &Refusal) {
         if let Some(climb) = self.climb_of(seat.group) {
             climb.publisher_failed(refusal, self.board.clock.now_ns());
         }
-        self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
+        self.result.borrow_mut().links[seat.group].failures.add(
+            refusal.failure,
+            &refusal.text,
+            self.sight(seat),
+        );
     }
 
     /// Books the end of a connection that should have gone on, or an attempt to connect that failed; whether it is
@@ -389,7 +399,7 @@ impl Desk {
         let mut result = self.result.borrow_mut();
         let link = &mut result.links[seat.group];
         link.lost += u64::from(loss.was_ready);
-        link.failures.add(refusal.failure, &refusal.text);
+        link.failures.add(refusal.failure, &refusal.text, self.sight(seat));
         loss.again
     }
 
@@ -439,7 +449,11 @@ impl Desk {
 
     /// Books an event that the server refused with a GraphQL error.
     pub(super) fn refused(&self, seat: PublisherSeat, what: What, refusal: &Refusal) {
-        self.result.borrow_mut().links[seat.group].failures.add(refusal.failure, &refusal.text);
+        self.result.borrow_mut().links[seat.group].failures.add(
+            refusal.failure,
+            &refusal.text,
+            self.sight(seat),
+        );
         let What::Event { group, phase, stream, seq } = what else { return };
         self.settled(stream, seq);
         self.schedules.answered(group, None);

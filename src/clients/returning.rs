@@ -139,12 +139,13 @@ impl<'a> Returning<'a> {
         let now = self.now();
         let opens = self.way.breaker().is_some_and(|breaker| breaker.fail(now));
         let by_plan = refusal.failure.is_injected();
+        let sight = self.shard.sight(self.seat);
         self.tally(|tally| {
             tally.returns.opened += u64::from(opens);
             if by_plan {
                 tally.returns.aborted_by_plan += 1;
             } else {
-                tally.reconnect_failures.add(refusal.failure, &refusal.text);
+                tally.reconnect_failures.add(refusal.failure, &refusal.text, sight);
             }
         });
         if !by_plan {

@@ -412,8 +412,9 @@ impl Shard {
         for live in self.lives.borrow_mut().iter_mut().flatten().filter(|_| self.course() < Course::Close) {
             if live.forgo_answer(self) {
                 let failure = Failure::new(Stage::Unsubscribe, Reason::Timeout);
+                let sight = self.sight(live.seat());
                 let cohort = &mut self.state.borrow_mut().cohorts[usize::from(live.seat().cohort)];
-                cohort.failures.add(failure, "");
+                cohort.failures.add(failure, "", sight);
             }
         }
     }

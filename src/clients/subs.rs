@@ -389,7 +389,8 @@ impl Shard {
             // On a link that we hold nothing can prove it.
             if !self.climate.is_our_doing(self.seat_of_sub(index).local) {
                 let failures = &mut state.cohorts[usize::from(cohort)].failures;
-                failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+                let sight = self.sight(self.seat_of_sub(index));
+                failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "", sight);
             }
             self.step_back(state, index, false);
         }

@@ -7,17 +7,44 @@ use super::failure::Failure;
 use super::returns::ReturnTally;
 use super::slowdown::Slips;
 
-/// Failures by name, each with the first text that came with it.
+/// When something failed, and on which connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// On the run's axis.
+    pub at_ns: u64,
+    /// Index among all subscribing connections of the plan, or among all publishing ones.
+    pub connection: u32,
+}
+
+/// All times that something failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: Sight,
+    /// When the last was.
+    pub last_ns: u64,
+}
+
+impl Span {
+    fn join(self, other: Self) -> Self {
+        let first = if other.first.at_ns < self.first.at_ns { other.first } else { self.first };
+        Self { first, last_ns: self.last_ns.max(other.last_ns) }
+    }
+}
+
+/// Failures by name, each with the first text that came with it, and when it was seen.
 #[derive(Debug, Clone, Default)]
 pub struct Failures {
     counts: BTreeMap<Failure, u64>,
     texts: BTreeMap<Failure, String>,
+    spans: BTreeMap<Failure, Span>,
 }
 
 impl Failures {
     /// Counts one; `text` has been made harmless and is kept if it is the first.
-    pub fn add(&mut self, failure: Failure, text: &str) {
+    pub fn add(&mut self, failure: Failure, text: &str, sight: Sight) {
         *self.counts.entry(failure).or_default() += 1;
+        self.note(failure, Span { first: sight, last_ns: sight.at_ns });
         if !text.is_empty() {
             self.texts.entry(failure).or_insert_with(|| text.to_owned());
         }
@@ -37,6 +64,20 @@ impl Failures {
     #[must_use]
     pub fn texts(&self) -> BTreeMap<String, String> {
         self.texts.iter().map(|(f, t)| (f.to_string(), t.clone())).collect()
+    }
+
+    /// Name → when.
+    #[must_use]
+    pub fn spans(&self) -> BTreeMap<String, Span> {
+        let mut named: BTreeMap<String, Span> = BTreeMap::new();
+        for (failure, span) in &self.spans {
+            named.entry(failure.to_string()).and_modify(|known| *known = known.join(*span)).or_insert(*span);
+        }
+        named
+    }
+
+    fn note(&mut self, failure: Failure, span: Span) {
+        self.spans.entry(failure).and_modify(|known| *known = known.join(span)).or_insert(span);
     }
 
     /// All of them together.
@@ -60,6 +101,7 @@ impl AddAssign<&Self> for Failures {
         for (failure, text) in &other.texts {
             self.texts.entry(*failure).or_insert_with(|| text.clone());
         }
+        other.spans.iter().for_each(|(failure, span)| self.note(*failure, *span));
     }
 }
 
@@ -261,13 +303,20 @@ mod tests {
     fn failures_are_counted_by_name_with_the_first_text() {
         let refused = Failure::new(Stage::Tcp, Reason::Refused);
         let mut failures = Failures::default();
-        failures.add(refused, "first");
-        failures.add(refused, "second");
-        failures.add(Failure::new(Stage::Upgrade, Reason::Http(429)), "");
+        failures.add(refused, "first", Sight { at_ns: 7, connection: 3 });
+        failures.add(refused, "second", Sight { at_ns: 9, connection: 4 });
+        failures.add(Failure::new(Stage::Upgrade, Reason::Http(429)), "", Sight::default());
         assert_eq!(
             failures.by_name(),
             BTreeMap::from([("tcp.refused".into(), 2), ("upgrade.http-429".into(), 1)])
         );
         assert_eq!(failures.texts(), BTreeMap::from([("tcp.refused".into(), "first".into())]));
+        let span = |at_ns, connection, last_ns| Span { first: Sight { at_ns, connection }, last_ns };
+        assert_eq!(failures.spans()["tcp.refused"], span(7, 3, 9));
+        // Another thread saw it sooner.
+        let mut other = Failures::default();
+        other.add(refused, "", Sight { at_ns: 5, connection: 8 });
+        failures += &other;
+        assert_eq!(failures.spans()["tcp.refused"], span(5, 8, 9));
     }
 }

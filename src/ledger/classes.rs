@@ -146,14 +146,20 @@ pub fn classify(facts: &Facts) -> Class {
     }
 }
 
+/// The line that makes a delivery late.
+pub(super) const LATE: &str = "received intact after the deadline";
+
+/// The line that makes one recovered.
+pub(super) const RECOVERED: &str = "received intact only in a later incarnation";
+
 /// The line that decided, for examples in reports.
 #[must_use]
 pub fn rule(facts: &Facts) -> &'static str {
     match classify(facts) {
         Class::Unverified => "a memory cap was hit for this stream",
         Class::Delivered => "received intact before the deadline",
-        Class::Late => "received intact after the deadline",
-        Class::Recovered => "received intact only in a later incarnation",
+        Class::Late => LATE,
+        Class::Recovered => RECOVERED,
         Class::Damaged => "received only damaged",
         Class::UnknownPublish => "the publish was never acknowledged",
         Class::MissedDisconnected => {

@@ -5,7 +5,7 @@
 
 use super::audit::{DAMAGED_MAX, Receipt, ShardLedger};
 use super::book;
-use super::classes::Class;
+use super::classes::{Class, LATE, RECOVERED};
 use super::lives::{NEVER, Standing};
 use super::streams::StreamId;
 use super::token::{Found, Kind, Token};
@@ -132,6 +132,11 @@ impl ShardLedger {
             Some(Arrival::Later) => counts.add(Class::Recovered),
             None => counts.add_unowed(),
         }
+        match arrival {
+            Some(Arrival::Here) if late => self.keep_arrival(sub, token, recv_ns, Class::Late),
+            Some(Arrival::Later) => self.keep_arrival(sub, token, recv_ns, Class::Recovered),
+            _ => {}
+        }
         Receipt::First { reordered, late, owed: arrival.is_some() }
     }
 
@@ -174,6 +179,18 @@ impl ShardLedger {
         Receipt::Corrupted
     }
 
+    /// Keeps an example of what arrived intact and not as it should.
+    #[cold]
+    fn keep_arrival(&mut self, sub: usize, token: &Token, recv_ns: u64, class: Class) {
+        let subscription = self.config.first_subscription + sub as u64;
+        self.totals.keep_example(class, || Example {
+            subscription,
+            received_s: Some(seconds(recv_ns)),
+            rule: if class == Class::Late { LATE } else { RECOVERED }.to_owned(),
+            ..event(token)
+        });
+    }
+
     fn keep_example(&mut self, sub: usize, found: &Found, recv_ns: u64, receipt: Receipt) {
         let subscription = self.config.first_subscription + sub as u64;
         let channel = self.subscriptions[sub].channel;
@@ -188,16 +205,26 @@ impl ShardLedger {
             match found {
                 Found::Broken => blank,
                 Found::Intact(token) | Found::Damaged(token) => Example {
-                    channel: token.channel.into(),
-                    publisher: token.publisher.into(),
-                    epoch: token.epoch.into(),
-                    seq: token.seq,
-                    due_s: Some(seconds(token.due_ns)),
-                    sent_s: Some(seconds(token.sent_ns)),
-                    ..blank
+                    subscription: blank.subscription,
+                    received_s: blank.received_s,
+                    rule: blank.rule,
+                    ..event(token)
                 },
             }
         });
+    }
+}
+
+/// What a token says of its event.
+fn event(token: &Token) -> Example {
+    Example {
+        channel: token.channel.into(),
+        publisher: token.publisher.into(),
+        epoch: token.epoch.into(),
+        seq: token.seq,
+        due_s: Some(seconds(token.due_ns)),
+        sent_s: Some(seconds(token.sent_ns)),
+        ..Example::default()
     }
 }
 

@@ -321,7 +321,8 @@ fn an_incarnation_remembers_what_it_proved_of_each_epoch() {
     story.publish(1);
     // A replay on a later incarnation proves nothing of the first one.
     story.receive([4]);
-    let expected = [(0, PROVEN), (2, TOO_EARLY), (3, TOO_EARLY), (5, PROVEN), (7, PRESUMED)];
+    let again = "received intact only in a later incarnation";
+    let expected = [(0, PROVEN), (2, TOO_EARLY), (3, TOO_EARLY), (4, again), (5, PROVEN), (7, PRESUMED)];
     assert_eq!(story.rules(), ruled(&expected));
 }
 
@@ -557,7 +558,23 @@ fn the_deadline_counts_from_when_an_event_was_due() {
         let receipt = story.ledger.receive(0, &Found::Intact(token), seq + delay, 0);
         assert_eq!(receipt, Receipt::First { reordered: false, late, owed: true });
     }
-    assert_eq!(story.end(), [("delivered", 2), ("late", 1)]);
+    let (classes, examples) = story.end_with_examples();
+    assert_eq!(classes, [("delivered", 2), ("late", 1)]);
+    // The late one can be followed.
+    let late = Example {
+        class: "late".to_owned(),
+        channel_name: String::new(),
+        channel: 0,
+        publisher: 0,
+        epoch: 0,
+        seq: 2,
+        subscription: 100,
+        due_s: Some(2e-9),
+        sent_s: Some(99e-9),
+        received_s: Some((2 + DEADLINE_NS + 1) as f64 / 1e9),
+        rule: "received intact after the deadline".to_owned(),
+    };
+    assert_eq!(examples, [late]);
 }
 
 #[test]

@@ -290,6 +290,22 @@ pub struct Connections {
     /// `STAGE.REASON` → the first text that came with it, made harmless.
     #[serde(default)]
     pub failed_texts: BTreeMap<String, String>,
+    /// `STAGE.REASON` → when, and on which connection first.
+    #[serde(default)]
+    pub failed_spans: BTreeMap<String, FailedSpan>,
+}
+
+/// From when to when something failed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedSpan {
+    /// The first time.
+    pub first_s: f64,
+    /// The last time.
+    pub last_s: f64,
+    /// The group of the connection that it befell first.
+    pub group: String,
+    /// That connection's number within its group, from 0.
+    pub connection: u64,
 }
 
 /// Subscriptions.

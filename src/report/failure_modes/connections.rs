@@ -2,8 +2,8 @@
 //! back.
 
 use super::{Found, Origin, circumstances};
-use crate::report::human::count;
-use crate::report::model::{Connections, Report};
+use crate::report::human::{count, seconds};
+use crate::report::model::{Connections, FailedSpan, Report};
 
 /// Reasons that name the generator's own machine.
 const LOCAL: [&str; 3] = ["emfile", "no-port", "self-connect"];
@@ -50,12 +50,34 @@ fn failure(report: &Report, name: &str) -> Found {
     let seen = &mut found.sighting;
     seen.whom = circumstances::whom(report, |slice| (of(&slice.connections), None));
     seen.when = vec![when(report, stage).to_owned()];
+    let spans: Vec<&FailedSpan> = parts(report).filter_map(|part| part.failed_spans.get(name)).collect();
+    match within(&spans) {
+        Some(time) => seen.when.push(time),
+        None => seen.when.push("the report does not say at what time".to_owned()),
+    }
+    seen.example = spans.first().map(|span| example(span));
     seen.said = parts(report).find_map(|part| part.failed_texts.get(name)).cloned();
     seen.recovery.extend(circumstances::came_back(report));
     if origin != Origin::Run {
         seen.others = circumstances::others(report);
     }
     found
+}
+
+/// From when to when, over all parts that know it.
+fn within(spans: &[&FailedSpan]) -> Option<String> {
+    let first = spans.iter().map(|span| span.first_s).reduce(f64::min)?;
+    let last = spans.iter().map(|span| span.last_s).reduce(f64::max)?;
+    Some(if last > first {
+        format!("the first at {}, the last at {} of the run", seconds(first), seconds(last))
+    } else {
+        format!("at {} of the run", seconds(first))
+    })
+}
+
+fn example(span: &FailedSpan) -> String {
+    let FailedSpan { first_s, group, connection, .. } = span;
+    format!("connection {connection} of {group}, at {} of the run", seconds(*first_s))
 }
 
 fn tried(report: &Report) -> String {
@@ -68,7 +90,7 @@ fn tried(report: &Report) -> String {
 
 fn when(report: &Report, stage: &str) -> &'static str {
     match stage {
-        "open" => "after the connection was established; the report does not say at what time",
+        "open" => "after the connection was established",
         "publish" => "while events were published",
         "unsubscribe" | "close" => "when the run was over and everything was closed",
         _ if report.reconnects.attempts == 0 => "while connections were set up",

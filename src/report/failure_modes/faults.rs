@@ -26,7 +26,7 @@ fn injected(report: &Report, name: &str, fault: &FaultReport) -> Found {
     let names = [&format!("fault {kind}"), &format!("Fault: {kind}")];
     let mut found = Found::new(report, Origin::Ours, names.map(String::as_str), *applied, what);
     let seen = &mut found.sighting;
-    seen.whom = aimed_at(report);
+    seen.whom = aimed_at(report, fault);
     let parts = fault.parts.iter().map(|part| format!("planned in {part}"));
     let times = fault.first_s.map(|first| {
         let spread =
@@ -59,7 +59,20 @@ fn cycles(report: &Report, name: &str, fault: &FaultReport) -> Option<Found> {
     Some(found)
 }
 
-fn aimed_at(report: &Report) -> Vec<String> {
+/// Whom a fault was aimed at; reports of before it was known know the victims of all faults together.
+fn aimed_at(report: &Report, fault: &FaultReport) -> Vec<String> {
+    if fault.victims > 0 {
+        let of = |(name, n): (&String, &u64)| {
+            let all = report.groups.get(name).map(|group| group.connections.planned);
+            all.map_or_else(
+                || format!("{} of {name}", count(*n)),
+                |all| format!("{} of the {} {name}", count(*n), count(all)),
+            )
+        };
+        let groups: Vec<String> = fault.groups.iter().map(of).collect();
+        return vec![format!("{} connections: {}", count(fault.victims), groups.join(", "))];
+    }
+
     let victims = report.groups.get("victims").map(|group| group.connections.planned);
     victims.map(|n| format!("victims of all faults together: {} connections", count(n))).into_iter().collect()
 }

@@ -438,6 +438,39 @@ fn who_else_was_there_is_told_of_our_own_faults_too_and_nobody_where_there_was_n
 }
 
 #[test]
+fn each_fault_names_its_own_victims() {
+    let mut report = herd();
+    assert!(render(&[report.clone()]).contains("to whom: victims of all faults together: 500 connections\n"));
+    report.faults["cut"].victims = 130;
+    report.faults["cut"].groups =
+        [("clients".to_owned(), 100), ("feed".to_owned(), 30)].into_iter().collect();
+    let text = render(&[report]);
+    assert!(text.contains("to whom: 130 connections: 100 of the 1,000 clients, 30 of feed\n"), "{text}");
+}
+
+#[test]
+fn when_connections_ended_and_one_of_them_is_told_where_it_is_known() {
+    let mut report = nothing();
+    fail(&mut report, "open.closed");
+    let unknown = "when: after the connection was established; the report does not say at what time\n";
+    assert!(render(&[report.clone()]).contains(unknown));
+    let span = FailedSpan { first_s: 3.5, last_s: 9.0, group: "clients".to_owned(), connection: 17 };
+    report.connections.failed_spans.insert("open.closed".to_owned(), span);
+    let text = render(&[report]);
+    let when = "when: after the connection was established; the first at 3.5 s, the last at 9 s of the run\n";
+    assert!(text.contains(when), "{text}");
+    assert!(text.contains("to follow: connection 17 of clients, at 3.5 s of the run\n"), "{text}");
+}
+
+#[test]
+fn a_late_delivery_can_be_followed() {
+    let mut report = nothing();
+    report.ledger.late = 1;
+    report.ledger.examples = vec![Example { class: "late".to_owned(), seq: 4, ..Example::default() }];
+    assert!(render(&[report]).contains("to follow: late: channel 0, publisher 0, epoch 0, seq 4"));
+}
+
+#[test]
 fn nothing_failed() {
     insta::assert_snapshot!(render(&[nothing()]));
 }

@@ -57,6 +57,12 @@ pub struct FaultReport {
     /// Parts of the run that the plan has it act in: `setup`, or the name of a phase.
     #[serde(default)]
     pub parts: Vec<String>,
+    /// Connections that the plan aims it at, of subscribers and publishers.
+    #[serde(default)]
+    pub victims: u64,
+    /// The same by group.
+    #[serde(default)]
+    pub groups: IndexMap<String, u64>,
     /// Applications in the plan.
     pub planned: u64,
     /// Applications that happened.

@@ -1,9 +1,11 @@
 //! Connections and subscriptions, of any selection of clients.
 
+use std::ops::Range;
+
 use crate::clients::board::Board;
 use crate::clients::publisher::LinkTally;
-use crate::clients::tally::{Failures, GroupTally};
-use crate::report::model::{Barriers, Connections, Probes, Slice, Subscriptions};
+use crate::clients::tally::{Failures, GroupTally, Span};
+use crate::report::model::{Barriers, Connections, FailedSpan, Probes, Report, Slice, Subscriptions};
 use crate::scenarios::plan::Plan;
 
 /// The group of the one connection that publishes probes; no scenario can have one of this name.
@@ -76,6 +78,10 @@ fn add_failures<'a>(connections: &mut Connections, failures: impl Iterator<Item 
             *connections.failed.entry(name).or_default() += count;
         }
         connections.failed_texts.extend(one.texts());
+        for (name, span) in one.spans() {
+            let found = failed_span(span);
+            connections.failed_spans.entry(name).and_modify(|known| join(known, &found)).or_insert(found);
+        }
     }
     while connections.failed.len() > FAILURE_NAMES {
         let rarest =
@@ -83,7 +89,58 @@ fn add_failures<'a>(connections: &mut Connections, failures: impl Iterator<Item 
         let Some((name, count)) = rarest.map(|(name, n)| (name.clone(), *n)) else { return };
         connections.failed.remove(&name);
         connections.failed_texts.remove(&name);
+        connections.failed_spans.remove(&name);
         *connections.failed.entry("other.other".to_owned()).or_default() += count;
+    }
+}
+
+/// Its connection still counted among all of its kind; see [`place_failures`].
+fn failed_span(span: Span) -> FailedSpan {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    FailedSpan {
+        first_s: seconds(span.first.at_ns),
+        last_s: seconds(span.last_ns),
+        group: String::new(),
+        connection: span.first.connection.into(),
+    }
+}
+
+fn join(known: &mut FailedSpan, other: &FailedSpan) {
+    let last_s = known.last_s.max(other.last_s);
+    if other.first_s < known.first_s {
+        known.clone_from(other);
+    }
+    known.last_s = last_s;
+}
+
+/// Every group of a plan with its share of all connections: subscribers first, then publishers.
+pub(super) fn groups(plan: &Plan) -> impl Iterator<Item = (&str, Range<u32>)> {
+    let subscribers = plan.subscribers.iter().map(|group| (group.name.as_str(), group.connections));
+    let publishers = plan.publishers.iter().map(|group| (group.name.as_str(), group.connections));
+    subscribers.chain(publishers).scan(0, |next, (name, connections)| {
+        let first = *next;
+        *next += connections;
+        Some((name, first..*next))
+    })
+}
+
+/// Says of each failure to which group its connection belongs, and which of that group it is.
+pub(super) fn place_failures(report: &mut Report, plan: &Plan) {
+    let seats: Vec<(&str, Range<u32>)> = groups(plan).collect();
+    let place = |connections: &mut Connections, first: u32| {
+        for span in connections.failed_spans.values_mut() {
+            let seat = u32::try_from(span.connection).unwrap_or(u32::MAX).saturating_add(first);
+            let (group, within) = match seats.iter().find(|(_, seats)| seats.contains(&seat)) {
+                Some((name, seats)) => (*name, seat - seats.start),
+                None => (PROBER, 0),
+            };
+            (span.group, span.connection) = (group.to_owned(), within.into());
+        }
+    };
+    place(&mut report.connections, 0);
+    for (name, group) in &mut report.groups {
+        let publishes = name == PROBER || plan.publishers.iter().any(|publisher| publisher.name == *name);
+        place(&mut group.connections, if publishes { plan.subscriber_connections() } else { 0 });
     }
 }
 

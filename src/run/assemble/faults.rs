@@ -1,10 +1,12 @@
 //! Plan and deed of every fault, side by side.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use indexmap::IndexMap;
 
+use super::clients::groups;
 use crate::inject::{Act, FaultTally, Reads};
 use crate::report::model::{CycleReport, DelayReport, FaultReport, PointReport, ReadReport};
 use crate::scenarios::plan::{DropPoint, Fault, FaultKind, Part, Plan};
@@ -23,11 +25,14 @@ pub(super) fn faults(
         let planned = acts.iter().filter(|act| act.fault == index).count() as u64 * fault.kind.times();
         let tally = tallies.get(index).unwrap_or(&none);
         let seconds = |ns: u64| ns as f64 / 1e9;
+        let groups = aimed_at(plan, acts, index);
         let report = FaultReport {
             kind: fault.kind.name().to_owned(),
             planned_kind: planned_kind(plan, fault),
             layer: fault.kind.layer().to_owned(),
             parts: parts(plan, acts, index, phases),
+            victims: groups.values().sum(),
+            groups,
             planned,
             applied: tally.applied,
             not_applied: planned.saturating_sub(tally.applied),
@@ -45,6 +50,14 @@ pub(super) fn faults(
         (fault.name.clone(), report)
     };
     plan.faults.iter().enumerate().map(one).collect()
+}
+
+/// How many connections of each group a fault is aimed at, those of none left out.
+fn aimed_at(plan: &Plan, acts: &[Act], fault: usize) -> IndexMap<String, u64> {
+    let victims: BTreeSet<u32> =
+        acts.iter().filter(|act| act.fault == fault).map(|act| act.connection).collect();
+    let of = |seats: Range<u32>| victims.range(seats).count() as u64;
+    groups(plan).map(|(name, seats)| (name.to_owned(), of(seats))).filter(|(_, n)| *n > 0).collect()
 }
 
 /// What a fault is in the scenario, where something else runs in its place: only a partition can be replaced.

@@ -1,6 +1,6 @@
 //! The whole report of one round, section by section.
 
-use super::clients::{connections, link_connections, prober, subscriptions};
+use super::clients::{connections, link_connections, place_failures, prober, subscriptions};
 use super::cohorts::{self, Selection, deliveries, ledger, selections};
 use super::errors::{Deeds, errors, phase_errors};
 use super::escalation::escalation;
@@ -87,6 +87,7 @@ pub(crate) fn fill(report: &mut Report, plan: &Plan, round: Round) -> Result<(),
         report.groups.insert(group.name.clone(), slice);
     }
     report.groups.extend(prober(&fleet.publisher.links));
+    place_failures(report, plan);
     report.phases = phase_reports(plan, (&phases, &events), &fleet, &totals, &selections, (&due, shares));
     let climb = fleet.board.climb.as_ref();
     let dropped = Dropped { counters: counters.as_ref(), events: &events };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clients::{connections, recovered_ratio};
+use super::clients::{connections, link_connections, place_failures, prober, recovered_ratio};
 use super::cohorts::{Selection, ledger, selections};
 use super::errors::{Deeds, errors};
 use super::facts::Facts;
@@ -13,8 +13,8 @@ use super::returns::returns;
 use crate::clients::board::Board;
 use crate::clients::failure::{Failure, Reason, Stage};
 use crate::clients::fleet::FleetResult;
-use crate::clients::publisher::{PublishTally, PublisherResult};
-use crate::clients::tally::GroupTally;
+use crate::clients::publisher::{LinkTally, PublishTally, PublisherResult};
+use crate::clients::tally::{GroupTally, Sight};
 use crate::clock::RunClock;
 use crate::inject::{Act, FaultTally, cohort};
 use crate::ledger::{
@@ -23,7 +23,9 @@ use crate::ledger::{
 };
 use crate::metrics::LatencySet;
 use crate::metrics::silence::Receipts;
-use crate::report::model::{Breaker, Connections, Errors, FaultReport, Ledger, Published, Reconnects, Slice};
+use crate::report::model::{
+    Breaker, Connections, Errors, FailedSpan, FaultReport, Ledger, Published, Reconnects, Report, Slice,
+};
 use crate::scenarios::catalogue::{Catalogue, Options};
 use crate::scenarios::plan::{Aim, Crew, Direction, Fault, FaultKind, How, Part, Plan, Stagger, Terminate};
 use crate::scenarios::target::Contract;
@@ -94,6 +96,8 @@ fn what_was_planned_is_reported_whatever_was_applied() {
         kind: "terminate".to_owned(),
         layer: "connection".to_owned(),
         parts: vec!["herd".to_owned()],
+        victims: 2,
+        groups: [("near".to_owned(), 2)].into_iter().collect(),
         planned: 2,
         applied: 1,
         not_applied: 1,
@@ -104,13 +108,60 @@ fn what_was_planned_is_reported_whatever_was_applied() {
         ..FaultReport::default()
     };
     // Nobody told what became of the second one: then it was not applied.
-    let again = FaultReport { planned: 1, not_applied: 1, ..FaultReport::default() };
+    let again = FaultReport {
+        victims: 1,
+        groups: [("near".to_owned(), 1)].into_iter().collect(),
+        planned: 1,
+        not_applied: 1,
+        ..FaultReport::default()
+    };
     let again =
         FaultReport { kind: cut.kind.clone(), layer: cut.layer.clone(), parts: cut.parts.clone(), ..again };
     assert_eq!(
         reports.into_iter().collect::<Vec<_>>(),
         [("cut".to_owned(), cut), ("again".to_owned(), again)]
     );
+}
+
+/// Seven connections subscribe, four of them near, and those after them publish.
+#[test]
+fn each_fault_has_its_own_victims_by_group() {
+    let plan = faulty();
+    let act = |connection, cycle| Act { connection, cycle, ..cuts()[0] };
+    // One connection is one victim, however often it is hit.
+    let acts = [act(3, Some(0)), act(3, Some(1)), act(4, None), act(7, None)];
+    let cut = &faults(&plan, &acts, &[], &[(0, 1), (1, 2)])["cut"];
+    let groups: Vec<(&str, u64)> = cut.groups.iter().map(|(name, n)| (name.as_str(), *n)).collect();
+    assert_eq!((cut.victims, groups), (3, vec![("near", 1), ("far", 1), (&*plan.publishers[0].name, 1)]));
+}
+
+#[test]
+fn a_failure_has_its_times_and_one_connection() {
+    let plan = faulty();
+    let refused = Failure::new(Stage::Tcp, Reason::Refused);
+    let sight = |at_ns, connection| Sight { at_ns, connection };
+    let (mut first, mut again) = (GroupTally::default(), GroupTally::default());
+    first.failures.add(refused, "", sight(2_000_000_000, 5));
+    first.failures.add(refused, "", sight(3_000_000_000, 6));
+    again.reconnect_failures.add(refused, "", sight(4_500_000_000, 1));
+    let mut link = LinkTally::default();
+    link.failures.add(refused, "", sight(1_000_000_000, 0));
+    let mut prober_link = LinkTally::default();
+    prober_link.failures.add(refused, "", sight(6_000_000_000, 1));
+    let mut report =
+        Report { connections: connections(7, [&again, &first].into_iter(), None), ..Report::default() };
+    let feed = plan.publishers[0].name.clone();
+    let slice = Slice { connections: link_connections(1, &link), ..Slice::default() };
+    report.groups.insert(feed.clone(), slice);
+    report.groups.extend(prober(&[LinkTally::default(), prober_link]));
+    place_failures(&mut report, &plan);
+    let span = |group: &str, connection, first_s, last_s| {
+        let group = group.to_owned();
+        [("tcp.refused".to_owned(), FailedSpan { first_s, last_s, group, connection })].into()
+    };
+    assert_eq!(report.connections.failed_spans, span("far", 1, 2.0, 4.5));
+    assert_eq!(report.groups[&feed].connections.failed_spans, span(&feed, 0, 1.0, 1.0));
+    assert_eq!(report.groups["prober"].connections.failed_spans, span("prober", 0, 6.0, 6.0));
 }
 
 #[test]
@@ -188,7 +239,7 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
     let deeds = Deeds { published: Some(&published), connections: Some(&stated), ..Deeds::default() };
     let mut cut = GroupTally { cut: 5, dropped_by_plan: 5, ..GroupTally::default() };
     for failure in [refused, Failure::new(Stage::Init, Reason::Timeout)] {
-        cut.reconnect_failures.add(failure, "");
+        cut.reconnect_failures.add(failure, "", Sight::default());
     }
     let of = |groups: &[GroupTally]| errors(deeds, &groups.iter().collect::<Vec<_>>());
     let none = Errors { ratio: Some(0.0), ..Errors::default() };
@@ -197,13 +248,13 @@ fn cuts_and_failed_reconnects_are_no_errors_of_the_server() {
         connections(5, [&cut].into_iter(), None).failed,
         [("init.timeout".to_owned(), 1), ("tcp.refused".to_owned(), 1)].into()
     );
-    cut.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Io), "");
+    cut.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Io), "", Sight::default());
     assert_eq!(of(&[cut.clone()]), Errors { unexplained: 1, ..none });
-    cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
+    cut.failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "", Sight::default());
     let first = Errors { ratio: Some(0.01), timeout: 1, unexpected: 1, unexplained: 1 };
     assert_eq!(of(&[cut.clone()]), first);
     // What a fault of ours ended is none, wherever it is counted.
-    cut.failures.add(Failure::new(Stage::Upgrade, Reason::Injected), "");
+    cut.failures.add(Failure::new(Stage::Upgrade, Reason::Injected), "", Sight::default());
     assert_eq!(of(&[cut]), first);
 }
 
@@ -234,7 +285,7 @@ fn returning(attempts: &[u64], recovered: &[u64]) -> GroupTally {
 fn how_fast_and_at_what_price_everybody_came_back() {
     let attempts = [1_010, 1_010, 1_020, 1_095, 1_110, 1_400, 1_500, 1_500];
     let mut tally = returning(&attempts, &[1_025, 1_099, 1_403, 1_512]);
-    tally.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Refused), "");
+    tally.reconnect_failures.add(Failure::new(Stage::Tcp, Reason::Refused), "", Sight::default());
     tally.returns.aborted_by_plan = 3;
     tally.returns.budget_waits = 2;
     (tally.returns.opened, tally.returns.closed) = (4, 3);
@@ -416,8 +467,8 @@ fn each_selection_has_errors_and_returns_of_its_own() {
     let groups = &mut fleet.groups;
     groups[1].returns = returning(&[1_010, 1_010, 1_500], &[1_520]).returns;
     groups[1].returns.opened = 1;
-    groups[1].failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "");
-    groups[2].failures.add(Failure::new(Stage::Confirm, Reason::Error), "");
+    groups[1].failures.add(Failure::new(Stage::Confirm, Reason::Timeout), "", Sight::default());
+    groups[2].failures.add(Failure::new(Stage::Confirm, Reason::Error), "", Sight::default());
     groups[2].errors_in_next = 1;
     let all = selections(&plan, &cuts());
     let slice = |name| named(&all, name).slice(&plan, &fleet, &totals);
