@@ -21,7 +21,7 @@ copy() {
   # Two structs of the report and one enum are all that the ledger knows of other modules.
   awk '/^pub struct (Ledger|Example) \{/ { print "#[derive(Debug, Clone, Default, PartialEq)]" }
        /^pub struct (Ledger|Example) \{/, /^}/ { if ($0 !~ /^ *#\[/) print }' \
-    "$root/src/report/model.rs" > "$scratch/src/report/model.rs"
+    "$root/src/report/model/delivery.rs" > "$scratch/src/report/model.rs"
   cat > "$scratch/src/lib.rs" <<'RUST'
 pub mod ledger;
 pub mod scenarios {
