@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::scene::{Server, number, those};
+use crate::scene::{Server, is_limited, number, those};
 
 /// Conditions on times: a busy machine can make them fail, or leave them in doubt.
 const TIMED: [&str; 10] = [
@@ -45,12 +45,6 @@ fn fails(server: &Server, scenario: &str, more: &[&str], because: &[&str]) -> Va
     assert_eq!(others, Vec::<String>::new(), "{why}");
     assert!(server.planted() > 0, "the defect never struck");
     report
-}
-
-/// Whether a machine that was too busy is among the reasons.
-fn is_limited(why: &Value) -> bool {
-    let mut why = why.as_array().expect("a list").iter().filter_map(Value::as_str);
-    why.any(|why| why.contains("the generator was limited"))
 }
 
 /// Others lose what those who come back cost them.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -209,4 +210,18 @@ pub(crate) fn those(report: &Value, list: &str, verdict: &str) -> Vec<String> {
     let all = report[list].as_array().expect("a list").iter();
     let id = |one: &Value| one["id"].as_str().expect("a name").to_owned();
     all.filter(|one| one["verdict"] == verdict).map(id).collect()
+}
+
+/// Held by runs that load the machine, so that one follows the other.
+#[allow(dead_code, reason = "only some tests are that large")]
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_BY_ONE: Mutex<()> = Mutex::new(());
+    ONE_BY_ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a machine that was too busy is among the reasons.
+#[allow(dead_code, reason = "only some tests are about times")]
+pub(crate) fn is_limited(why: &Value) -> bool {
+    let mut why = why.as_array().expect("a list").iter().filter_map(Value::as_str);
+    why.any(|why| why.contains("the generator was limited"))
 }
