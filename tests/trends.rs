@@ -39,7 +39,12 @@ expect.counts-all-along = "server_stats.worst_during.error_ratio <= 1%"
 "#;
 
 fn run(server: &Server, scenario: &str, file: &str) -> Value {
-    let file = format!("{file}{}", server.target(&server.url()));
+    run_at(server, &server.target(&server.url()), scenario, file)
+}
+
+/// The same where the target's table is another one.
+fn run_at(server: &Server, target: &str, scenario: &str, file: &str) -> Value {
+    let file = format!("{file}{target}");
     let pid = server.id().to_string();
     let args = ["--scenario", scenario, "--target", "here", "--server-pid", &pid];
     Stressctl::run(&args).scenarios(&file).finish().report(scenario)
@@ -106,11 +111,63 @@ fn a_count_that_is_wrong_for_a_while_is_only_found_all_along() {
     ] {
         let report = run(&Server::with(defect), "counts", COUNTS);
         assert_eq!(those(&report, "fail"), ["counts-all-along"], "{defect}: {}", report["why"]);
-        let checks = report["server_stats"]["during"]["checks"].as_array().expect("a list");
-        let wrong: Vec<_> =
-            checks.iter().filter(|check| check["error_ratio"].as_f64() > Some(0.01)).collect();
-        assert_eq!(wrong.len(), 1, "{checks:?}");
-        assert_eq!(wrong[0]["name"], name);
+        assert_eq!(wrong_during(&report), [name], "{defect}");
+    }
+}
+
+/// The counts that were wrong at some moment.
+fn wrong_during(report: &Value) -> Vec<&str> {
+    let checks = report["server_stats"]["during"]["checks"].as_array().expect("a list").iter();
+    let wrong = checks.filter(|check| check["error_ratio"].as_f64() > Some(0.01));
+    wrong.map(|check| check["name"].as_str().expect("a name")).collect()
+}
+
+/// The same server, asked for its counts as Prometheus text.
+fn prometheus(server: &Server) -> String {
+    format!(
+        r#"
+        [targets.here]
+        url = "{}"
+        ordered = true
+        [targets.here.statistics]
+        url = "http://{}/metrics"
+        format = "prometheus"
+        connections = "stressctl_connections"
+        subscriptions = "stressctl_subscriptions"
+        published = "stressctl_published_total"
+        delivered = "stressctl_delivered_total"
+        dropped = "stressctl_dropped_total"
+        "#,
+        server.url(),
+        server.address()
+    )
+}
+
+#[test]
+fn counts_are_read_all_along_from_prometheus_text_too() {
+    let server = Server::honest();
+    let report = run_at(&server, &prometheus(&server), "counts", COUNTS);
+    assert_eq!(those(&report, "fail"), [""; 0], "{}", report["why"]);
+    assert!(those(&report, "pass").contains(&"counts-all-along".to_owned()), "{}", report["why"]);
+    let during = &report["server_stats"]["during"];
+    let samples = during["samples"].as_u64();
+    assert!(samples.is_some_and(|samples| samples >= 10), "{samples:?} scrapes");
+    let checks = during["checks"].as_array().expect("a list").iter();
+    let mut names: Vec<_> = checks.map(|check| check["name"].as_str().expect("a name")).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["connections", "delivered", "published", "subscriptions"]);
+}
+
+#[test]
+fn a_count_in_prometheus_text_that_is_wrong_for_a_while_is_found() {
+    for (defect, name) in [
+        ("miscount=counter=delivered,by=5000,from=300,until=800", "delivered"),
+        ("miscount=counter=subscriptions,by=3,from=300,until=800", "subscriptions"),
+    ] {
+        let server = Server::with(defect);
+        let report = run_at(&server, &prometheus(&server), "counts", COUNTS);
+        assert_eq!(those(&report, "fail"), ["counts-all-along"], "{defect}: {}", report["why"]);
+        assert_eq!(wrong_during(&report), [name], "{defect}");
     }
 }
 
