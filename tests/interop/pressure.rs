@@ -145,7 +145,7 @@ const FEW: [&str; 4] = [
 #[track_caller]
 fn climbs(node: &Node) -> [Value; 3] {
     let report = run(node, PAYLOAD, &FEW).holds(&[PAYLOAD]).report(PAYLOAD);
-    let expected = ["all-delivered", "limit-explained", "limit-found", "memory-not-tenfold"];
+    let expected = ["all-delivered", "client-memory", "limit-explained", "limit-found", "memory-not-tenfold"];
     passes(&report, &expected, &[], &["sent-100KB", "sent-1MB", "sent-500KB"]);
     for (i, name) in ["100KB", "500KB", "1MB"].iter().enumerate() {
         let phase = &report["phases"][i];
