@@ -61,9 +61,11 @@ fn fails(server: &Server, more: &[&str], because: &[&str]) -> Value {
 fn a_server_that_keeps_what_is_slow_to_be_read_is_accused_of_nothing() {
     let server = Server::honest();
     let report = fails(&server, &[], &[]);
-    // Where the machine is busy, acknowledgements are as late as from a server that makes publishers wait.
     let slow = &report["slow_consumers"];
-    assert!(["buffer", "backpressure"].iter().any(|policy| slow["policy"] == *policy), "{slow}");
+    // A generator that is late publishes less, as one does that has to wait.
+    if report["generator"]["health"] == "ok" {
+        assert_eq!(slow["policy"], "buffer", "{slow}");
+    }
     assert_eq!(number(&report, "/rounds/completed"), 3);
     assert_eq!(number(&report, "/ledger/delivered"), 10 * EVENTS);
     server.is_left_alone();
