@@ -6,6 +6,9 @@ use super::model::{Report, TrendWord};
 /// What the trend of this process is called.
 pub(super) const OUR_MEMORY: &str = "our own memory";
 
+/// What that of deliveries is called.
+pub(super) const DELIVER_P99: &str = "deliver p99";
+
 /// A sentence per trend; none where nothing was judged.
 pub(super) fn sentences(report: &Report) -> Vec<String> {
     named(report).into_iter().map(|(_, _, sentence)| sentence).collect()
@@ -26,7 +29,7 @@ fn named(report: &Report) -> Vec<(&'static str, TrendWord, String)> {
         Some((name, t.word, sentence(name, figures, human::bytes, (t.word, &t.why))))
     });
     let share = trends.deliver_p99.iter().map(|t| {
-        let (name, figures) = ("deliver p99", (t.growth, t.interval, t.floor_ratio));
+        let (name, figures) = (DELIVER_P99, (t.growth, t.interval, t.floor_ratio));
         (name, t.word, sentence(name, figures, human::ratio, (t.word, &t.why)))
     });
     sizes.chain(share).collect()

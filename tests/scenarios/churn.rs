@@ -72,7 +72,8 @@ fn an_honest_server_is_accused_of_nothing() {
     let growth = report["rounds"]["server_memory_end"]["growth"].as_f64();
     assert!(growth.is_some_and(|growth| growth < 0.1), "{growth:?}");
     // What was on its way to a connection that was reset the server has delivered, and nobody received it.
-    assert_eq!(report["server_stats"]["worst"]["error_ratio"], 0.0, "{}", report["server_stats"]["checks"]);
+    let worst = report["server_stats"]["worst"]["error_ratio"].as_f64();
+    assert!(worst.is_some_and(|worst| worst < 0.005), "{}", report["server_stats"]["checks"]);
     server.is_left_alone();
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Found, Origin, circumstances};
 use crate::report::human::{count, number, rate, ratio, seconds};
-use crate::report::model::{DuringCheck, GaugeError, PhaseReport, Report, SlowPolicy, Verdict};
+use crate::report::model::{DuringCheck, GaugeError, Health, PhaseReport, Report, SlowPolicy, Verdict};
 use crate::report::trends;
 
 /// How far a count may be off, as in the comparisons that are made when all is quiet.
@@ -172,9 +172,21 @@ fn slipped(report: &Report) -> Option<Found> {
 }
 
 /// Memory and latencies that rose all along.
+/// Whether what deliveries took may be our own doing, or that of a machine that had no processor for both sides.
+fn is_shared(report: &Report) -> bool {
+    let p99 = report.latency.deliver.as_ref().map_or(0, |deliver| deliver.p99_us);
+    let own = report.generator.drain_p99_us.is_some_and(|own| own * 10 > p99);
+    let limited = report.published.slowed.as_ref().map_or("none", |slowed| slowed.limited_by.as_str());
+    report.generator.health != Health::Ok || own || !["none", "server"].contains(&limited)
+}
+
 fn growth(report: &Report) -> Vec<Found> {
     let mode = |(name, sentence): (&'static str, String)| {
-        let origin = if name == trends::OUR_MEMORY { Origin::Run } else { Origin::Server };
+        let origin = match name {
+            trends::OUR_MEMORY => Origin::Run,
+            trends::DELIVER_P99 if is_shared(report) => Origin::Open,
+            _ => Origin::Server,
+        };
         let names = [&format!("growth of {name}"), &format!("Growth all along: {name}")];
         let mut found = Found::new(report, origin, names.map(String::as_str), None, sentence);
         found.sighting.when = vec!["over all phases of the run".to_owned()];

@@ -99,6 +99,10 @@ const KINDS: &[Kind] = &[
         let grows = MemoryTrend { word: TrendWord::Grows, ..MemoryTrend::default() };
         r.trend = Some(Trends { server_memory: Some(grows), ..Trends::default() });
     }),
+    (&[(Origin::Server, "growth of deliver p99")], |r| r.trend = Some(slower())),
+    (&[(Origin::Open, "growth of deliver p99")], |r| {
+        (r.trend, r.generator.drain_p99_us) = (Some(slower()), Some(1));
+    }),
     (&[(Origin::Run, "growth of our own memory")], |r| {
         let grows = MemoryTrend { word: TrendWord::Grows, ..MemoryTrend::default() };
         r.trend = Some(Trends { client_memory: Some(grows), ..Trends::default() });
@@ -127,6 +131,12 @@ fn fail(report: &mut Report, name: &str) {
 
 fn slowed(limited_by: &str) -> Slowed {
     Slowed { slips: 1, limited_by: limited_by.to_owned(), ..Slowed::default() }
+}
+
+/// Deliveries that took longer all along.
+fn slower() -> Trends {
+    let grows = RatioTrend { word: TrendWord::Grows, ..RatioTrend::default() };
+    Trends { deliver_p99: Some(grows), ..Trends::default() }
 }
 
 /// A server that was 40 % off at one moment.
