@@ -172,6 +172,7 @@ pub(crate) fn it_takes_payloads_up_to_the_cap() {
 pub(crate) fn nothing_is_left_over_of_who_comes_and_goes() {
     let node = Node::start();
     let sizes = [
+        "rounds=2",
         "channels=1",
         "subscribers.steady.connections=10",
         "subscribers.churners.connections=10",
