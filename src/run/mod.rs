@@ -8,6 +8,7 @@ mod gauges;
 pub mod limits;
 pub mod machine;
 pub mod needs;
+mod phase_limit;
 pub mod preflight;
 pub mod preflight_address;
 pub mod reference;
