@@ -91,9 +91,12 @@ fn a_leak_per_event_is_found_and_nothing_else() {
 #[test]
 fn a_server_that_slows_down_by_degrees_is_found_and_nothing_else() {
     let report = run(&Server::with("slow-down=step=500us"), "short", SHORT);
-    let limited = report["generator"]["health"] == "limited";
+    // On a busy machine it may be ours what takes long.
+    let ours = those(&report, "inconclusive").contains(&"no-degradation".to_owned());
     let failed = those(&report, "fail");
-    if limited {
+    if ours {
+        let why = report["why"].to_string();
+        assert!(why.contains("the generator was limited") || why.contains("our own processing"), "{why}");
         assert_eq!(failed, [""; 0], "nothing is said of times: {}", report["why"]);
     } else {
         assert_eq!(failed, ["no-degradation"], "{}", report["why"]);

@@ -12,9 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::desk::{Desk, PublisherSeat, Unanswered};
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Endpoint, Refusal, Stages};
-use super::publisher::{Desk, PublisherSeat, Unanswered};
 use super::source::{Line, Next, Outgoing, Source, What};
 use super::timer::PreciseTimer;
 use crate::care::Secret;

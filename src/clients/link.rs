@@ -13,12 +13,12 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message, Utf8Bytes};
 
+use super::desk::{Desk, PublisherSeat, Unanswered};
 use super::errand::Errand;
 use super::failure::{Failure, Reason, Stage};
 use super::handshake::{Refusal, Socket};
 use super::in_flight::InFlight;
 use super::presence::Lost;
-use super::publisher::{Desk, PublisherSeat, Unanswered};
 use super::sabotage::Order;
 use super::source::{Line, Next, Outgoing, Source, What};
 use super::timer::PreciseTimer;

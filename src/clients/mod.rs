@@ -15,6 +15,7 @@ mod client;
 pub mod climb;
 pub mod counts;
 mod cycling;
+mod desk;
 mod errand;
 pub mod failure;
 mod farewell;

@@ -11,10 +11,10 @@ use std::rc::Rc;
 use tokio::sync::watch;
 
 use super::agenda::{self, Agenda, Planned, Step};
+use super::desk::{Desk, PublisherSeat};
 use super::handshake::{Refusal, Socket};
 use super::presence::Lost;
 use super::presence::Presence;
-use super::publisher::{Desk, PublisherSeat};
 use super::source::PublishOrders;
 use super::weather::{Doom, block};
 use crate::inject::{FaultTally, Lane, partition};

@@ -175,7 +175,11 @@ pub(crate) fn sample() -> Report {
             completed: 2,
             shown: 2,
             each: vec![round(10_000, 0, 15_728_640), round(9_990, 2, 16_000_000)],
-            server_memory_end: RoundMemory { bytes: vec![15_728_640, 16_000_000], growth: Some(0.017) },
+            server_memory_end: RoundMemory {
+                bytes: vec![15_728_640, 16_000_000],
+                growth: Some(0.017),
+                held_bytes: Some(31_457_280),
+            },
         }),
         ..Report::default()
     }
