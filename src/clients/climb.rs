@@ -36,6 +36,8 @@ pub struct Climb {
     over: AtomicBool,
     /// Its last step was not fully delivered.
     failed: AtomicBool,
+    /// Deliveries of that step that had not arrived when nobody waited for them any longer.
+    missing: AtomicU64,
     trouble: Mutex<Trouble>,
     troubled: AtomicBool,
 }
@@ -135,6 +137,7 @@ impl Climb {
             last_ns: AtomicU64::new(0),
             over: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            missing: AtomicU64::new(0),
             trouble: Mutex::default(),
             troubled: AtomicBool::new(false),
         })
@@ -179,6 +182,16 @@ impl Climb {
         failed.then_some(self.publisher)
     }
 
+    /// Deliveries of the step under way that have not arrived; once it is over, those that had not by then.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        if self.is_over() {
+            return self.missing.load(Relaxed);
+        }
+        let step = self.step().map(|step| &self.steps[step]);
+        step.map_or(0, |step| step.owed.load(Relaxed).saturating_sub(step.delivered.load(Relaxed)))
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn trouble(&self) -> Trouble {
@@ -202,7 +215,7 @@ impl Climb {
             sent,
             of: self.each * self.steps.len() as u64,
             in_flight: in_flight > 0,
-            missing: count(|step| &step.owed).saturating_sub(count(|step| &step.delivered)),
+            missing: self.missing(),
             damaged: count(|step| &step.damaged) > 0,
             troubled: self.troubled.load(Relaxed),
             quiet: Duration::from_nanos(now_ns.saturating_sub(self.last_ns.load(Relaxed))),
@@ -210,6 +223,7 @@ impl Climb {
         let turn = decide(seen, Duration::from_nanos(self.patience_ns));
         if turn == Ahead::Over {
             self.failed.store(seen.damaged || seen.troubled || seen.missing > 0, Relaxed);
+            self.missing.store(seen.missing, Relaxed);
             self.over.store(true, Relaxed);
         }
         turn
@@ -243,9 +257,10 @@ impl Climb {
         self.sign(step, now_ns);
     }
 
-    /// Books what arrived of an event, if it is one of the climb: intact and owed, or damaged.
+    /// Books what arrived of an event, if it is one of the climb: intact and owed, or damaged. What arrives when the climb
+    /// is over was waited for in vain.
     pub(super) fn received(&self, streams: &Streams, token: &Token, intact: bool, now_ns: u64) {
-        if token.publisher != self.publisher {
+        if token.publisher != self.publisher || (intact && self.is_over()) {
             return;
         }
         let Some(stream) = streams.stream_of(token.publisher, token.channel) else { return };
@@ -292,6 +307,31 @@ pub fn word(failure: Failure) -> String {
         Reason::Timeout if failure.stage == Stage::Publish => "silence".to_owned(),
         _ => "disconnect".to_owned(),
     }
+}
+
+/// The climb of a plan with one event for each step, of which the first is delivered to both of two subscribers, and the
+/// second to one at once and to the other after so long.
+#[cfg(test)]
+pub(crate) fn with_a_late_delivery(plan: &Plan, late_s: u64) -> Climb {
+    const S: u64 = 1_000_000_000;
+    let streams = Streams::new(1, &[crate::ledger::GroupShape { connections: 1 }]);
+    let climb = Climb::of(plan).expect("it climbs");
+    let receive = |seq, at_ns| {
+        let kind = crate::ledger::Kind::Event;
+        let token =
+            Token { run: 1, channel: 0, publisher: 0, epoch: 0, kind, seq, due_ns: at_ns, sent_ns: at_ns };
+        climb.received(&streams, &token, true, at_ns);
+    };
+    climb.publish(2, S);
+    receive(0, S);
+    receive(0, S);
+    climb.publish(2, 2 * S);
+    climb.acked(1, 2 * S);
+    receive(1, 2 * S);
+    (0..late_s * 10).for_each(|tenth| _ = climb.turn(0, 2 * S + tenth * S / 10));
+    receive(1, (2 + late_s) * S);
+    climb.turn(0, (2 + late_s) * S);
+    climb
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::aftermath::Aftermath;
 use super::board::Board;
 use super::desk::{Desk, PublisherSeat};
-use super::handshake::{Endpoint, Refusal};
+use super::handshake::Endpoint;
 use super::http_link::{self, HttpEndpoint};
 use super::link;
 use super::pacing::Schedules;
@@ -63,8 +63,6 @@ pub struct PublisherSnapshot {
     pub away: u32,
     /// Connections that ended before they were told to.
     pub dropped: u64,
-    /// The first reason.
-    pub first_loss: Option<Refusal>,
     /// The orders that the figures below belong to.
     pub orders: PublishOrders,
     /// Connections that still have something to send under these orders.

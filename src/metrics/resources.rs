@@ -59,14 +59,6 @@ impl Monitor {
         Ok(Self { system: System::new()?, own: Tracked::new(own), server: server.map(Tracked::new) })
     }
 
-    /// Begins a new round: the next sample is its start, and peaks before it do not count.
-    pub fn restart(&mut self) {
-        self.own.span = None;
-        if let Some(server) = &mut self.server {
-            server.span = None;
-        }
-    }
-
     /// Looks at both processes.
     pub fn sample(&mut self) -> Sample {
         self.own.look(&mut self.system);
@@ -137,7 +129,7 @@ impl Tracked {
     }
 }
 
-/// What samples of one process over one round come to.
+/// What samples of one process over one run come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Span {
     first: Usage,
@@ -158,7 +150,7 @@ impl Span {
     }
 
     /// The kernel's high-water mark catches what falls between samples, but it is that of the process's whole
-    /// life: only a mark that rose during this round is this round's peak.
+    /// life: only a mark that rose while it was watched is a peak of the run.
     fn memory_peak(&self) -> u64 {
         match (self.first.memory_high_water_bytes, self.last.memory_high_water_bytes) {
             (Some(before), Some(now)) if now > before => now.max(self.most_memory),
@@ -224,9 +216,8 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(monitor.sample().server, ServerSample::Gone);
         assert_eq!(monitor.server(1).map(|server| server.pid), Some(child.id()));
-        monitor.restart();
         monitor.sample();
-        assert_eq!(monitor.server(1), None, "not seen in this round");
+        assert_eq!(monitor.server(1).map(|server| server.pid), Some(child.id()), "it is not forgotten");
         assert!(monitor.client(1).memory_peak_bytes > 0);
     }
 

@@ -447,7 +447,7 @@ pub struct RoundMemory {
     /// One per round.
     pub bytes: Vec<u64>,
     /// (Last - first) / first, of at least 40 MiB; with three rounds or more no greater than the smallest step from one
-    /// to the next, over all steps, and 0 if one of them went down.
+    /// to the next, over all steps, and no more than 0 if one of them went down.
     pub growth: Option<f64>,
     /// Most that the server held during the first round. What an allocator keeps of freed memory is no more than that,
     /// so growth beyond a limit is a failure only where the last round ends with more.

@@ -3,7 +3,10 @@
 use super::human;
 use super::model::{Report, TrendWord};
 
-/// What the trend of this process is called.
+/// What the trend of the server's process is called.
+pub(super) const SERVER_MEMORY: &str = "server memory";
+
+/// What that of this process is called.
 pub(super) const OUR_MEMORY: &str = "our own memory";
 
 /// What that of deliveries is called.
@@ -22,7 +25,7 @@ pub(super) fn growing(report: &Report) -> Vec<(&'static str, String)> {
 
 fn named(report: &Report) -> Vec<(&'static str, TrendWord, String)> {
     let Some(trends) = &report.trend else { return Vec::new() };
-    let memory = [("server memory", &trends.server_memory), (OUR_MEMORY, &trends.client_memory)];
+    let memory = [(SERVER_MEMORY, &trends.server_memory), (OUR_MEMORY, &trends.client_memory)];
     let sizes = memory.into_iter().filter_map(|(name, trend)| {
         let t = trend.as_ref()?;
         let figures = (t.growth_bytes, t.interval_bytes, t.floor_bytes);

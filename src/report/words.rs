@@ -304,7 +304,9 @@ pub(super) fn round_rows(rounds: &Rounds) -> Vec<Row<9>> {
 /// What the figures beside the rounds are of.
 pub(super) fn round_note(rounds: &Rounds) -> String {
     let grown = rounds.server_memory_end.growth;
-    let grown = grown.map(|share| format!(" · server memory grew by {}", ratio(share))).unwrap_or_default();
+    let grown = grown
+        .map(|share| format!(" · growth of server memory that went on: {}", ratio(share)))
+        .unwrap_or_default();
     let shown = match rounds.shown {
         0 => String::new(),
         n => format!(" · all other figures are of round {n}, resources of the whole run"),

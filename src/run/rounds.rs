@@ -7,8 +7,8 @@ use crate::scenarios::condition::{Condition, Term};
 use crate::scenarios::plan::Plan;
 use crate::verdict::{conclude, judge_all};
 
-/// Memory is compared with this at least: a tenth of it, 4 MiB, is what an allocator may keep of a round or not. The
-/// reference server ends its rounds with 8 to 15 MiB, a tenth of which means nothing.
+/// Memory is compared with this at least: a tenth of it, 4 MiB, is what an allocator may keep of a round or not. A small
+/// server ends its rounds with 8 to 15 MiB, a tenth of which means nothing.
 const SHARE_OF: f64 = 40.0 * 1024.0 * 1024.0;
 
 /// Judges every round and puts them together; `done` holds at least one, in order, not judged yet.

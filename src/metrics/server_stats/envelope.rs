@@ -43,6 +43,10 @@ pub struct Held {
 #[derive(Debug, Default)]
 pub struct Window(VecDeque<(f64, Held)>);
 
+/// How far apart the least and the most of a count may be on average, as a share of the most, for a comparison with them to
+/// mean anything.
+const SLACK: f64 = 0.5;
+
 /// Looks that a window holds: more than a second of them and the longest scrape.
 const LOOKS: usize = 4_096;
 
@@ -144,7 +148,6 @@ struct Compared {
 
 impl Compared {
     fn note(&mut self, check: DuringCheck) {
-        self.samples += 1;
         if let Some(high) = check.high {
             self.bounded += 1;
             self.slack += (high - check.low).max(0.0) / high.max(1.0);
@@ -152,6 +155,11 @@ impl Compared {
         if self.worst.as_ref().is_none_or(|worst| check.error_ratio > worst.error_ratio) {
             self.worst = Some(check);
         }
+    }
+
+    /// Whether most answers were compared with a least and a most that are close enough to each other.
+    fn is_known(&self) -> bool {
+        self.bounded * 2 >= self.samples && self.slack <= SLACK * self.bounded as f64
     }
 
     fn report(self) -> Option<DuringCheck> {
@@ -181,6 +189,8 @@ impl During {
             if !named(count) {
                 continue;
             }
+            // An answer without it, or without anything to compare it with, leaves it unknown.
+            compared.samples += 1;
             let Some((server, envelope)) = moments.of(count, server) else { continue };
             let error_ratio = envelope.error_ratio(server);
             compared.note(DuringCheck {
@@ -196,12 +206,12 @@ impl During {
     }
 
     /// As the report shows it, with the worst of all; `None`: the server was never asked. Where most answers are missing,
-    /// or most could not be compared on both sides, nothing is known of how it was all along.
+    /// or one of the counts could mostly not be compared on both sides, or only with bounds that are far apart, nothing is
+    /// known of how it was all along.
     #[must_use]
     pub fn report(self) -> Option<(StatError, StatsDuring)> {
+        let known = self.counts.iter().all(Compared::is_known) && self.failed * 2 <= self.samples;
         let checks: Vec<DuringCheck> = self.counts.into_iter().filter_map(Compared::report).collect();
-        let bounded = checks.iter().all(|check| check.bounded * 2 >= check.samples);
-        let known = bounded && self.failed * 2 <= self.samples;
         let worst = checks.iter().map(|check| check.error_ratio).reduce(f64::max).filter(|_| known);
         let during = StatsDuring { samples: self.samples, failed: self.failed, checks };
         (self.samples > 0).then_some((StatError { error_ratio: worst }, during))
@@ -272,10 +282,45 @@ mod tests {
         assert_eq!(errors(&told(90.0, 350.0, 5.0, 20.0), &moments)[3].1, 0.5, "what we have was delivered");
     }
 
+    fn worst(server: &ServerCounts, moments: &Moments, times: usize) -> Option<f64> {
+        let mut during = During::default();
+        (0..times).for_each(|_| during.answered(1.0, server, moments, |_| true));
+        during.report().unwrap().0.error_ratio
+    }
+
+    /// Counters that were never compared have not been right all along, however well gauges agree.
     #[test]
-    fn without_a_base_only_gauges_are_compared() {
+    fn without_a_base_only_gauges_are_compared_and_nothing_is_known() {
         let moments = Moments { base: None, ..moments() };
-        assert_eq!(errors(&told(0.0, 0.0, 6.0, 20.0), &moments).len(), 2);
+        let right = told(95.0, 750.0, 6.0, 20.0);
+        assert_eq!(errors(&right, &moments).len(), 2);
+        assert_eq!(worst(&right, &moments, 3), None);
+    }
+
+    #[test]
+    fn a_count_that_the_server_ceases_to_tell_is_not_known() {
+        let right = told(95.0, 750.0, 6.0, 20.0);
+        let silent = ServerCounts { delivered: None, ..right };
+        let mut during = During::default();
+        during.answered(1.0, &right, &moments(), |_| true);
+        during.answered(2.0, &silent, &moments(), |_| true);
+        assert_eq!(during.clone().report().unwrap().0.error_ratio, Some(0.0));
+        during.answered(3.0, &silent, &moments(), |_| true);
+        let (worst, report) = during.report().unwrap();
+        assert_eq!(worst.error_ratio, None);
+        let delivered = report.checks.iter().find(|check| check.name == "delivered").unwrap();
+        assert_eq!((delivered.samples, delivered.bounded), (3, 1));
+    }
+
+    /// Between nothing and everything any figure is right.
+    #[test]
+    fn where_the_bounds_are_far_apart_nothing_is_known() {
+        let [connections, subscriptions] = moments().gauges;
+        let right = told(95.0, 750.0, 6.0, 20.0);
+        let wide = Moments { gauges: [connections, Envelope { low: 9.0, ..subscriptions }], ..moments() };
+        assert_eq!(worst(&right, &wide, 3), None);
+        let close = Moments { gauges: [connections, Envelope { low: 11.0, ..subscriptions }], ..moments() };
+        assert_eq!(worst(&right, &close, 3), Some(0.0));
     }
 
     #[test]

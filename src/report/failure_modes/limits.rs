@@ -3,6 +3,7 @@
 
 use super::told::is_told;
 use super::{Found, Origin, circumstances};
+use crate::report::metrics;
 use crate::report::model::{Judgement, Report, Verdict};
 
 /// Expectations that failed and are not told elsewhere.
@@ -13,7 +14,11 @@ pub(super) fn found(report: &Report) -> Vec<Found> {
 
 fn limit(report: &Report, judgement: &Judgement) -> Found {
     let Judgement { id, condition, observed_text, limit, .. } = judgement;
-    let origin = if condition.starts_with("victims.") { Origin::Answer } else { Origin::Server };
+    let origin = match condition {
+        ours if metrics::is_of_ourselves(ours) => Origin::Run,
+        answer if answer.starts_with("victims.") => Origin::Answer,
+        _ => Origin::Server,
+    };
     let names = [&format!("limit {id}"), &format!("Limit exceeded: {id}")];
     let what = format!("observed {observed_text}, wanted {limit}: {condition}");
     let mut found = Found::new(report, origin, names.map(String::as_str), None, what);

@@ -2,7 +2,7 @@
 
 use super::{Found, Origin, circumstances};
 use crate::report::human::{count, number, rate, ratio, seconds};
-use crate::report::model::{DuringCheck, GaugeError, Health, PhaseReport, Report, SlowPolicy, Verdict};
+use crate::report::model::{DuringCheck, Health, PhaseReport, Report, SlowPolicy, Verdict};
 use crate::report::trends;
 
 /// How far a count may be off, as in the comparisons that are made when all is quiet.
@@ -14,7 +14,6 @@ pub(super) fn found(report: &Report) -> Vec<Found> {
     found.extend(slow_readers(report));
     found.extend(counts(report));
     found.extend(counts_during(report));
-    found.extend(left_over(report));
     found.extend(slipped(report));
     found.extend(growth(report));
     found
@@ -37,10 +36,11 @@ fn gone(report: &Report) -> Option<Found> {
     Some(found)
 }
 
-/// What the server did about readers that we made slow. That it felt nothing is no failure.
+/// What the server did to somebody because readers were slow. That it felt nothing, or kept everything for them, is no
+/// failure.
 fn slow_readers(report: &Report) -> Option<Found> {
     let slow = report.slow_consumers.as_ref()?;
-    if slow.readers == 0 || slow.policy == SlowPolicy::None {
+    if slow.readers == 0 || matches!(slow.policy, SlowPolicy::None | SlowPolicy::Buffer) {
         return None;
     }
     let policy = slow.policy.word();
@@ -126,23 +126,6 @@ fn counts_during(report: &Report) -> Option<Found> {
     let wrong = during.checks.iter().filter(|check| check.error_ratio > COUNTER_ERROR);
     found.sighting.when = wrong.map(line).collect();
     Some(found)
-}
-
-/// What the server still has of clients that have ended it, where no comparison above says so already.
-fn left_over(report: &Report) -> Option<Found> {
-    let stats = report.server_stats.as_ref()?;
-    if stats.checks.iter().any(|check| check.verdict == Verdict::Fail) {
-        return None;
-    }
-    let of = |what, gauge: &GaugeError| {
-        gauge.left_over.filter(|n| *n > 0.0).map(|n| format!("{} {what}", number(n)))
-    };
-    let left = [of("connections", &stats.connections), of("subscriptions", &stats.subscriptions)];
-    let left: Vec<String> = left.into_iter().flatten().collect();
-    let names = ["left-over", "The server keeps what was ended"];
-    (!left.is_empty()).then(|| {
-        Found::new(report, Origin::Server, names, None, format!("{} more than we have", left.join(" and ")))
-    })
 }
 
 /// A schedule that slipped, by whose doing it was.

@@ -4,6 +4,7 @@
 use super::{Found, Origin, connections, deliveries, server};
 use crate::report::metrics;
 use crate::report::model::{Judgement, Observed, Report, Verdict};
+use crate::report::trends;
 
 /// Deliveries that were owed and did not arrive as they should.
 const NOT_DELIVERED: [&str; 8] = [
@@ -30,9 +31,29 @@ pub(super) fn is_told(report: &Report, judgement: &Judgement) -> bool {
     if about.metric.starts_with("server") {
         return is_told_of_the_server(report, &about);
     }
+    if let Some(told) = is_told_as_a_whole(report, &about) {
+        return told;
+    }
     let Some(wanted) = failures(report, judgement, &about) else { return false };
     let counted = counted(report, &about);
     counted > 0 && counted as f64 + 0.5 >= wanted
+}
+
+/// Growth, rates and cycles have one entry each, whatever the limit; `None`: it is none of these.
+fn is_told_as_a_whole(report: &Report, about: &About<'_>) -> Option<bool> {
+    let saw = |cause: &str| server::found(report).iter().any(|one| one.cause == cause);
+    let growth = |of: &str| Some(saw(&format!("growth of {of}")));
+    match (about.metric.as_str(), about.over) {
+        ("trend.server_memory.growth", None) => growth(trends::SERVER_MEMORY),
+        ("trend.client_memory.growth", None) => growth(trends::OUR_MEMORY),
+        ("trend.deliver_p99.growth", None) => growth(trends::DELIVER_P99),
+        ("published.rate", Some("predicted")) => Some(saw("rate-not-held") && !about.is_of_a_part),
+        (metric, None) => {
+            let name = metric.strip_prefix("faults.")?.strip_suffix(".cycles.failed")?;
+            Some(report.faults.get(name)?.cycles.as_ref()?.failed > 0)
+        }
+        _ => None,
+    }
 }
 
 /// What a condition speaks of.
@@ -152,7 +173,7 @@ fn is_told_of_the_server(report: &Report, about: &About<'_>) -> bool {
         "server_stats.worst_during.error_ratio" => saw("server-counts-during"),
         metric => {
             let what = metric.trim_start_matches("server_stats.").split('.').next().unwrap_or_default();
-            (metric.ends_with(".left_over") && saw("left-over")) || wrong(what)
+            wrong(what)
         }
     }
 }

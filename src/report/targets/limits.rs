@@ -2,6 +2,7 @@
 
 use super::{Ground, Target, generator_doubt, turned_away};
 use crate::report::human;
+use crate::report::metrics;
 use crate::report::model::{Judgement, Observed, Report, Verdict};
 use crate::scenarios::condition::{Dimension, Value};
 use crate::scenarios::units::parse_value;
@@ -40,11 +41,7 @@ pub(super) fn targets(reports: &[Report]) -> Vec<Target> {
 }
 
 fn target(index: usize, report: &Report, judgement: &Judgement) -> Option<Target> {
-    // What this process takes is nothing that the server could do better.
-    if ["resources.client", "trend.client_memory", "generator."]
-        .iter()
-        .any(|of| judgement.condition.contains(of))
-    {
+    if metrics::is_of_ourselves(&judgement.condition) {
         return None;
     }
     let Some(Observed::Number(observed)) = judgement.observed else { return wordy(index, report, judgement) };

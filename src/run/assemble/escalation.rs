@@ -56,7 +56,7 @@ fn failure(step: &Step, climb: &Climb, admitted: Option<u64>) -> Option<(String,
     }
     let said = [(trouble.publisher, "publisher"), (trouble.subscriber, "subscribers")];
     let met = said.into_iter().find_map(|(refusal, at)| refusal.map(|r| (word(r.failure), at, r.text)));
-    let missing = get(&step.owed).saturating_sub(get(&step.delivered));
+    let missing = climb.missing();
     met.or_else(|| {
         (missing > 0).then(|| match admitted {
             Some(dropped) if dropped >= missing => {
@@ -95,4 +95,41 @@ fn largest_before(plan: &Plan, phases: &[PhaseReport]) -> Option<u64> {
     };
     let groups = plan.publishers.iter().filter(|group| group.climb.is_none());
     groups.filter(|group| group.phases.iter().all(whole)).map(|group| group.payload as u64).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::catalogue::{Catalogue, Options};
+
+    const CLIMB: &str = r#"
+        [scenarios.up]
+        about = "two sizes, two subscribers"
+        channels = 1
+        phases = [{ name = "climb" }]
+        subscribers.clients = { connections = 2 }
+        publishers.up = { phase = "climb", rate = "one-by-one", events = 1, payload = { from = "1MB", times = 2, up-to = "2MB" } }
+        timeouts = { operation = "10s" }
+    "#;
+
+    fn found(late_s: u64) -> PayloadClimb {
+        let catalogue = Catalogue::from_text(Some(("test", CLIMB))).expect("a good file");
+        let plan = catalogue.plan(&["up"], &Options::default()).expect("a good plan").plans.remove(0);
+        let climb = crate::clients::climb::with_a_late_delivery(&plan, late_s);
+        let dropped = Dropped { counters: None, events: &[] };
+        escalation(&plan, &climb, &[], &[], &dropped).payload
+    }
+
+    #[test]
+    fn what_arrives_when_nobody_waits_any_longer_was_not_delivered() {
+        let outcomes = |late_s| found(late_s).steps.into_iter().map(|step| step.outcome).collect::<Vec<_>>();
+        assert_eq!(outcomes(5), ["delivered", "delivered"]);
+        assert_eq!((found(5).failure.as_deref(), found(5).largest_ok_bytes), (Some("none"), Some(2_000_000)));
+        assert_eq!(outcomes(13), ["delivered", "silence"]);
+        assert_eq!(
+            (found(13).failure.as_deref(), found(13).largest_ok_bytes),
+            (Some("silence"), Some(1_000_000))
+        );
+        assert_eq!(found(13).steps[1].delivered, 1);
+    }
 }

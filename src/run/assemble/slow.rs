@@ -80,8 +80,8 @@ pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
         ..SlowConsumers::default()
     };
     let open = owed.of(Class::Indeterminate).saturating_sub(owed.excused);
-    // Where no connection was ended for being slow, that explains nothing.
-    found.cut_short = if found.disconnected > 0 { open } else { 0 };
+    let others_ended = slow.iter().map(|cohort| known.fleet.groups[*cohort].dropped_unexpectedly).sum();
+    found.cut_short = cut_short(open, found.disconnected, others_ended);
     known.publishing(report, &mut found);
     let signs = Signs {
         disconnected: found.disconnected > 0,
@@ -99,6 +99,12 @@ pub(super) fn fill(report: &mut Report, known: &Known<'_>) {
     found.server_memory_rise_bytes = memory_rise(report, &known.slow_faults());
     found.evidence = evidence(&found);
     report.slow_consumers = Some(found);
+}
+
+/// How many of the undecided deliveries of slow readers it explains that so many were disconnected for being slow: all of
+/// them, but where others ended as well nobody knows what of it is theirs.
+fn cut_short(open: u64, disconnected: u64, others_ended: u64) -> u64 {
+    if disconnected > 0 && others_ended == 0 { open } else { 0 }
 }
 
 /// How many of the losses that a policy may explain it does not: those beyond what the server says it dropped. `None`:
@@ -323,6 +329,13 @@ fn evidence(found: &SlowConsumers) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disconnect_explains_nothing_of_connections_that_ended_otherwise() {
+        assert_eq!(cut_short(70, 0, 0), 0);
+        assert_eq!(cut_short(70, 5, 0), 70);
+        assert_eq!(cut_short(70, 5, 1), 0);
+    }
 
     #[test]
     fn what_the_server_does_not_admit_to_is_unexplained() {
