@@ -169,3 +169,27 @@ fn shaky(plan: &Plan, phase: usize) -> [u64; 2] {
     };
     [victims.len() as u64, victims.iter().map(subscriptions).sum()]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::catalogue::{Catalogue, Options};
+
+    /// A link that is slow leaves nothing open; a cut does, for its phase and for as many as it cuts.
+    #[test]
+    fn only_victims_of_a_phase_that_the_server_may_give_up_are_unsure() {
+        let text = r#"
+            [scenarios.it]
+            about = "three phases"
+            phases = [{ name = "calm", for = "1s" }, { name = "ends", for = "1s" }, { name = "far", for = "1s" }]
+            subscribers.clients = { connections = 10, subscriptions = 30 }
+            publishers.feed = { rate = "10/s" }
+            faults.cut = { on = "clients", fraction = "20%", phase = "ends", terminate = { how = "reset" } }
+            faults.slow = { on = "clients", fraction = "50%", phase = "far", link-delay = { down = "10ms" } }
+            reached.all-hit = "faults.cut.applied / predicted == 100%"
+        "#;
+        let catalogue = Catalogue::from_text(Some(("test", text))).expect("a good file");
+        let plan = catalogue.plan(&["it"], &Options::default()).expect("a good plan").plans.remove(0);
+        assert_eq!([0, 1, 2].map(|phase| shaky(&plan, phase)), [[0, 0], [2, 6], [0, 0]]);
+    }
+}

@@ -59,3 +59,45 @@ pub(super) fn phase_limit(plan: &Plan, phase: usize) -> Duration {
     let planned = publishing.chain(plan.phases[phase].length).max().unwrap_or_default().max(churn);
     planned.saturating_mul(3) + plan.timeouts.operation + SLACK
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::catalogue::{Catalogue, Options};
+
+    fn limit_s(publishers: &str, more: &str) -> f64 {
+        let text = format!(
+            r#"
+            [scenarios.it]
+            about = "one phase"
+            phases = [{{ name = "load" }}]
+            subscribers.clients = {{ connections = 10 }}
+            publishers.feed = {{ {publishers} }}
+            timeouts = {{ operation = "10s" }}
+            {more}
+            "#
+        );
+        let catalogue = Catalogue::from_text(Some(("test", &text))).expect("a good file");
+        let plan = catalogue.plan(&["it"], &Options::default()).expect("a good plan").plans.remove(0);
+        (phase_limit(&plan, 0) - SLACK).as_secs_f64()
+    }
+
+    /// Three times what is planned, and an operation.
+    #[test]
+    fn a_phase_may_take_three_times_as_long_as_planned() {
+        let churn = r#"faults.churn = { on = "clients", fraction = "50%", phase = "load", churn = { cycles = 4, hold = "1s", pause = "500ms" } }
+            reached.all-churned = "faults.churn.applied / predicted == 100%""#;
+        let held = r#"expect.rate-held = "published.rate / predicted >= 99%""#;
+        let table = [
+            ("rate = '10/s', events = 100", "", 3.0 * 10.0 + 10.0),
+            ("rate = '10/s', events = 100, when-behind = 'slow-down'", held, 3.0 * 100.0 + 10.0),
+            ("rate = 'unlimited', events = 100", "", 3.0 * 600.0 + 10.0),
+            ("rate = 'one-by-one', events = 7, connections = 2", "", 3.0 * 4.0 * 10.0 + 10.0),
+            // Four cycles of 1.5 s and half a second for the server; publishing is over long before.
+            ("rate = '10/s', events = 10", churn, 3.0 * 8.0 + 10.0),
+        ];
+        for (publishers, more, expected) in table {
+            assert!((limit_s(publishers, more) - expected).abs() < 1e-6, "{publishers} {more}");
+        }
+    }
+}
