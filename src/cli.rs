@@ -86,7 +86,8 @@ Exit codes, the gravest of all scenarios:
    0  something was judged, and every expectation held
    1  at least one expectation failed
    2  bad usage or scenario file, or a foreign target that was not confirmed
-   3  inconclusive: nothing failed, but something could not be judged
+   3  inconclusive: nothing failed, but something could not be judged, or the machine is too small
+      for the plan
    4  the target could not be reached or does not speak the protocol
   70  internal error, a bug in stressctl";
 
@@ -186,7 +187,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "NAME", env = "STRESSCTL_PROTOCOL", hide_env_values = true)]
     pub protocol: Option<String>,
 
-    /// Shrink connections, subscriptions, channels and events by this factor, above 0 and at most 1
+    /// Shrink connections, subscriptions, channels, events and cycles by this factor, above 0 and at most 1
     #[arg(
         long,
         value_name = "F",
