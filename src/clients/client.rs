@@ -345,7 +345,6 @@ mod tests {
         size_of::<F>()
     }
 
-    /// It counts 10,000 times. Reading, writing and the way back are to be found elsewhere, boxed or in maps.
     const SOME_SLOW: &str = r#"
         [scenarios.test]
         about = "ten clients, some of them slow"
@@ -393,6 +392,7 @@ mod tests {
         assert!(count == 1 && longest >= Some(70_000), "{count}, {longest:?}");
     }
 
+    /// It counts 10,000 times. Reading, writing and the way back are to be found elsewhere, boxed or in maps.
     #[test]
     fn an_idle_client_is_small() {
         let (task, live) = (size(run), size_of::<Live>());
