@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::faults::words;
-use super::plan::{Aim, Crew, Fault, FaultKind, Part, Plan, Stagger};
-use super::units::{show_count, show_duration};
+use super::plan::{Aim, Crew, Fault, FaultKind, Part, Plan, PublisherGroup, Stagger};
+use super::units::{exact_size, show_count, show_duration};
 use crate::inject::Schedule;
 
 /// How many victims are named.
@@ -18,7 +18,7 @@ impl Plan {
         let predicted = self.predict();
         let mut begin = Some(Duration::ZERO);
         let mut lines = Vec::new();
-        for phase in &self.phases {
+        for (index, phase) in self.phases.iter().enumerate() {
             let when = match (begin, phase.length) {
                 (Some(from), Some(length)) => {
                     format!("{} to {} after set-up", show(from), show(from + length))
@@ -30,6 +30,9 @@ impl Plan {
                 (None, None) => "until its events are acknowledged".to_owned(),
             };
             let mut line = format!("{}, {when}", phase.name);
+            if let Some(steps) = self.climb_in(index) {
+                let _ = write!(line, ": {steps}");
+            }
             let known = |metric: &str| {
                 let value = predicted.get(&format!("{metric} in {}", phase.name))?;
                 Some(show_count(*value as u64))
@@ -50,6 +53,16 @@ impl Plan {
             begin = begin.zip(phase.length).map(|(from, length)| from + length);
         }
         lines
+    }
+
+    /// The steps of a payload that climbs in a phase; how many of them there will be nobody knows.
+    fn climb_in(&self, phase: usize) -> Option<String> {
+        let climbs = |group: &&PublisherGroup| group.climb.is_some() && group.phases.contains(&phase);
+        let group = self.publishers.iter().find(climbs)?;
+        let events = show_count(group.events?);
+        let steps: Vec<String> = group.payloads().into_iter().map(|bytes| exact_size(bytes as u64)).collect();
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        Some(format!("{events} events each of {}, until one step fails", words::and(&steps)))
     }
 
     /// One line for each fault: what it does to how many, and when.
@@ -287,6 +300,16 @@ terminate = { how = "fin" }
                 "storm, for 10s: 100 events, 750 deliveries owed to bystanders, in each round",
                 "end, until its events are acknowledged: 100 events, 750 deliveries owed to bystanders, in each round",
             ]
+        );
+    }
+
+    #[test]
+    fn a_climb_is_told_by_its_steps() {
+        let catalogue = Catalogue::from_text(None).unwrap();
+        let plan = catalogue.plan(&["large-payload"], &Options::default()).unwrap().plans.remove(0);
+        assert_eq!(
+            plan.timetable().last().unwrap(),
+            "beyond, until its events are acknowledged: 2 events each of 2MB, 4MB, 8MB and 16MB, until one step fails"
         );
     }
 
