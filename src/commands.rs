@@ -15,7 +15,7 @@ use crate::report::progress::Progress;
 use crate::report::style::{self, ColorWish, Style, wrap};
 use crate::report::{documents, human, json, model::Report};
 use crate::run::limits::{self, Partitions};
-use crate::run::machine::{Machine, raise_open_files};
+use crate::run::machine::{Machine, raise_open_files, subscriber_threads};
 use crate::run::needs::Needs;
 use crate::run::session::RunError;
 use crate::run::stop::{Heard, Signals, Stop};
@@ -154,7 +154,7 @@ fn plan(names: &[String], what: &PlanArgs) -> anyhow::Result<u8> {
     let machine = Machine::read().context("cannot read the limits of this machine")?;
     let mut outcomes = Vec::new();
     for plan in &planned.plans {
-        let needs = Needs::of(plan, plan.target.url.is_none());
+        let needs = Needs::of(plan, plan.target.url.is_none(), subscriber_threads());
         let width = columns(io::stdout());
         let mut head = head(plan, width);
         head.extend(outline(plan, width));

@@ -18,7 +18,7 @@ use crate::report::closing::{self, Ending};
 use crate::report::documents::Scope;
 use crate::report::style::Style;
 use crate::report::{documents, json, model::Report, text};
-use crate::run::machine::raise_open_files;
+use crate::run::machine::{raise_open_files, subscriber_threads};
 use crate::run::needs::Needs;
 use crate::run::session::{self, Settings};
 use crate::run::stop::{Heard, Signals, Stop};
@@ -146,7 +146,8 @@ struct Done<'a> {
 impl Done<'_> {
     async fn one(&mut self, plan: Plan, settings: &Settings, stop: &Stop, color: Color) {
         let width = columns(io::stderr());
-        let needs = format!("needs {}", Needs::of(&plan, plan.target.url.is_none()).line());
+        let needs =
+            format!("needs {}", Needs::of(&plan, plan.target.url.is_none(), subscriber_threads()).line());
         let mut lines = head(&plan, width);
         // The report says why.
         let ids: Vec<_> = not_applicable(&plan).into_iter().map(|(id, _)| id).collect();

@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn what_fits_exactly_fits() {
-        let needs = Needs::of(&plan(10_000), true);
+        let needs = Needs::of(&plan(10_000), true, 1);
         assert_eq!(check(&needs, &machine(needs.files, needs.ports, Some(needs.memory_bytes))), Ok(()));
         assert_eq!(check(&needs, &machine(needs.files, needs.ports, None)), Ok(()));
     }
 
     #[test]
     fn every_shortage_is_named_with_its_remedy() {
-        let needs = Needs { memory_bytes: 3 << 30, ..Needs::of(&plan(30_000), true) };
+        let needs = Needs { memory_bytes: 3 << 30, ..Needs::of(&plan(30_000), true, 1) };
         let shortages = check(&needs, &machine(20_000, 28_232, Some(1 << 30))).unwrap_err();
         let texts: Vec<String> = shortages.iter().map(Shortage::to_string).collect();
         assert_eq!(

@@ -31,6 +31,17 @@ pub fn raise_open_files() -> io::Result<u64> {
     rlimit::increase_nofile_limit(u64::MAX)
 }
 
+/// Processors that this process may use.
+fn cpus() -> u64 {
+    std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64)
+}
+
+/// One thread of subscribers, two where there are processors to spare for the publishers and the server.
+#[must_use]
+pub fn subscriber_threads() -> u32 {
+    if cpus() >= 4 { 2 } else { 1 }
+}
+
 impl Machine {
     /// Looks around; [`raise_open_files`] comes first.
     ///
@@ -47,7 +58,7 @@ impl Machine {
         let host = Host {
             os: System::long_os_version().unwrap_or_else(|_| std::env::consts::OS.to_owned()),
             kernel: System::kernel_version().unwrap_or_default(),
-            cpus: std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64),
+            cpus: cpus(),
             memory_bytes: system.as_ref().map_or(0, System::total_memory),
             nofile: files,
             ports,

@@ -4,12 +4,13 @@
 //! reader that is held slow costs kernel memory that is not in them. Next to read: [`super::limits`], which
 //! holds them against the machine.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use crate::scenarios::plan::{Connect, Pace, Plan, PublisherGroup};
+use crate::scenarios::plan::{Connect, DropPoint, Pace, Plan, PublisherGroup};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -24,6 +25,15 @@ const PROCESS_BYTES: u64 = 64 * MIB;
 const CONNECTION_BYTES: u64 = 4 * KIB;
 /// One subscription and its book.
 const SUBSCRIPTION_BYTES: u64 = 512;
+/// A payload from which on the threads of subscribers let only [`READ_AT_A_TIME`] of messages in (`clients::turnstile`).
+const LARGE: u64 = 352 * KIB;
+/// Bytes of large messages that one thread reads at a time; one alone may be larger.
+const READ_AT_A_TIME: u64 = 64 * MIB;
+/// What a large message takes while it is put together and looked at, as a multiple of its length: its buffer doubles,
+/// and an allocator keeps some of what was freed. With `large-payload` it was 3 to 4 times.
+const PUT_TOGETHER: u64 = 4;
+/// The same of a large event that is sent: as it is, as an operation, and as a frame.
+const SENT: u64 = 3;
 /// Handshakes finished per second, the server on the same machine.
 const HANDSHAKES_PER_S: f64 = 2_500.0;
 /// Subscriptions confirmed per second.
@@ -61,9 +71,10 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Reckons what `plan` will take; `reference`: our own server runs on this machine too.
+    /// Reckons what `plan` will take with so many threads of subscribers; `reference`: our own server runs on this
+    /// machine too.
     #[must_use]
-    pub fn of(plan: &Plan, reference: bool) -> Self {
+    pub fn of(plan: &Plan, reference: bool, threads: u32) -> Self {
         let subscribers = u64::from(plan.subscriber_connections());
         let connections = subscribers + u64::from(plan.publisher_connections()) + PROBERS;
         let subscriptions = u64::from(plan.subscriptions());
@@ -79,7 +90,7 @@ impl Needs {
             traffic_bytes: (load.bytes * rounds * (1.0 + fan_out(plan))) as u64,
             files: connections + SPARE_FILES,
             ports: connections,
-            memory_bytes: memory(plan, connections, subscriptions, reference),
+            memory_bytes: memory(plan, connections, subscriptions, reference, threads),
             duration: seconds(once.as_secs_f64() * rounds),
         }
     }
@@ -188,7 +199,7 @@ fn setup(plan: &Plan) -> Duration {
     groups.sum()
 }
 
-fn memory(plan: &Plan, connections: u64, subscriptions: u64, reference: bool) -> u64 {
+fn memory(plan: &Plan, connections: u64, subscriptions: u64, reference: bool, threads: u32) -> u64 {
     let payload = plan.largest_payload() as u64;
     let read_buffer = match payload {
         0..=4_000 => 4 * KIB,
@@ -199,16 +210,41 @@ fn memory(plan: &Plan, connections: u64, subscriptions: u64, reference: bool) ->
     // Open handshakes hold as much again.
     let together = plan.subscribers.iter().filter(|group| group.connect == Connect::Together);
     let handshakes = together.map(|group| u64::from(group.connections) * each / 2).sum::<u64>();
-    // Every message under way is put together at its receiver: what one event per publisher fans out to.
-    let receivers = (fan_out(plan).ceil() as u64).saturating_mul(u64::from(plan.publisher_connections()));
-    let under_way = payload * receivers.min(u64::from(plan.subscriber_connections()));
-    let client =
-        PROCESS_BYTES + connections * each + handshakes + subscriptions * SUBSCRIPTION_BYTES + under_way;
+    let client = PROCESS_BYTES
+        + connections * each
+        + handshakes
+        + subscriptions * SUBSCRIPTION_BYTES
+        + under_way(plan, payload, threads);
     // Only publishers send it anything long.
     let publishers = u64::from(plan.publisher_connections()) * (read_buffer + payload);
     let server =
         PROCESS_BYTES + connections * 2 * CONNECTION_BYTES + subscriptions * SUBSCRIPTION_BYTES + publishers;
     client + if reference { server } else { 0 }
+}
+
+/// Every message under way is put together at its receiver: what one event per publisher fans out to. Of large ones only
+/// so many are read at a time, and one by each connection that nobody else may wait for.
+fn under_way(plan: &Plan, payload: u64, threads: u32) -> u64 {
+    let receivers = (fan_out(plan).ceil() as u64).saturating_mul(u64::from(plan.publisher_connections()));
+    let all = payload.saturating_mul(receivers.min(u64::from(plan.subscriber_connections())));
+    if payload <= LARGE {
+        return all;
+    }
+    let let_in = u64::from(threads) * READ_AT_A_TIME.max(payload) + apart(plan) * payload;
+    all.min(let_in) * PUT_TOGETHER + payload * SENT
+}
+
+/// Subscribing connections on whose bytes a fault acts: each reads on its own.
+fn apart(plan: &Plan) -> u64 {
+    if plan.faults.is_empty() {
+        return 0;
+    }
+    let schedule = plan.schedule();
+    let on_bytes = schedule.acts().iter().filter(|act| {
+        plan.faults[act.fault].kind.layer() == "link" || act.point == Some(DropPoint::ReceivePartial)
+    });
+    let connections: BTreeSet<u32> = on_bytes.map(|act| act.connection).collect();
+    connections.range(..plan.subscriber_connections()).count() as u64
 }
 
 /// Seconds as a duration; a plan that would never end is one that takes a long time.

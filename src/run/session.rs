@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::assemble;
 use super::date::rfc3339;
 use super::limits::{self, Partitions, Shortage};
-use super::machine::Machine;
+use super::machine::{Machine, subscriber_threads};
 use super::needs::Needs;
 use super::preflight::preflight;
 use super::preflight_address::{Consent, pin, system_resolver};
@@ -130,7 +130,7 @@ pub async fn run_on(
 /// The plan as this machine can run it, and the machine, if it fits.
 fn fitting(plan: Arc<Plan>) -> Result<(Arc<Plan>, Machine), RunError> {
     let machine = Machine::read().map_err(|e| RunError::Machine(e.to_string()))?;
-    let needs = Needs::of(&plan, plan.target.url.is_none());
+    let needs = Needs::of(&plan, plan.target.url.is_none(), subscriber_threads());
     limits::check(&needs, &machine).map_err(RunError::TooSmall)?;
     match limits::partitions(&plan, partition::is_allowed) {
         Partitions::None | Partitions::Allowed => Ok((plan, machine)),
@@ -199,8 +199,8 @@ impl Session<'_> {
         secrets.add(self.url.authority().map_or("", |a| a.as_str().rsplit_once('@').map_or("", |(u, _)| u)));
         let secrets = Arc::new(secrets);
         let confirm = self.settings.confirm.as_deref();
-        let shards = shards(self.machine.host.cpus);
-        let paths = target::paths(&self.plan, &self.url, confirm, &secrets, shards).await?;
+        let threads = subscriber_threads();
+        let paths = target::paths(&self.plan, &self.url, confirm, &secrets, threads).await?;
         let scraper = self.scraper(&secrets).await?;
         preflight(&paths.endpoint)
             .await
@@ -322,11 +322,6 @@ impl Session<'_> {
         report.run.interrupted = reason == StopReason::Interrupted;
         report.run.stop_reason = reason.to_string();
     }
-}
-
-/// One thread of subscribers, two where there are processors to spare for the publishers and the server.
-fn shards(cpus: u64) -> u32 {
-    if cpus >= 4 { 2 } else { 1 }
 }
 
 /// Names a run in tokens and channels; two runs against one server must not meet.
