@@ -112,6 +112,38 @@ fn costs_are_of_what_they_are_divided_by() {
     assert!(!deliver(&report));
 }
 
+/// The p99 of twenty is the slowest of them.
+#[test]
+fn times_of_few_are_doubtful() {
+    let doubts = |title: &str, report: &Report| {
+        let targets = ranked(std::slice::from_ref(report));
+        targets.into_iter().find(|target| target.title.starts_with(title)).unwrap().doubts
+    };
+    let mut report = sample();
+    report.generator.drain_p99_us = None;
+    report.generator.setup_lag_p99_us = None;
+    for phase in &mut report.phases {
+        phase.latency.deliver.as_mut().unwrap().count = 1_000;
+    }
+    report.latency.connect.as_mut().unwrap().count = 1_000;
+    assert_eq!(doubts("Delivery latency", &report), [""; 0]);
+    assert_eq!(doubts("Time to connect", &report), [""; 0]);
+    for phase in &mut report.phases {
+        phase.latency.deliver.as_mut().unwrap().count = 20;
+    }
+    report.latency.connect.as_mut().unwrap().count = 999;
+    let of_few = doubts("Delivery latency", &report);
+    assert!(of_few[0].starts_with("there were only 20 deliveries in "), "{of_few:?}");
+    assert_eq!(doubts("Time to connect", &report), ["there were only 999 connects"]);
+
+    let mut report = herd();
+    report.reconnects.aborted_by_plan = 0;
+    report.latency.reconnect.as_mut().unwrap().count = 1_000;
+    assert_eq!(doubts("Time until a client", &report), [""; 0]);
+    report.latency.reconnect.as_mut().unwrap().count = 500;
+    assert_eq!(doubts("Time until a client", &report), ["there were only 500 that came back"]);
+}
+
 #[test]
 fn the_document() {
     insta::assert_snapshot!(render(&[sample(), herd()]));
