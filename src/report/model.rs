@@ -410,8 +410,9 @@ pub struct WaveMemory {
 pub struct Rounds {
     /// How many were completed.
     pub completed: u64,
-    /// The round, from 1, whose figures the report shows: the last of those with the gravest verdict. Resources and
-    /// the timeline are of the whole run, and a condition shows its gravest judgement over all rounds.
+    /// The round, from 1, whose figures the report shows: the one with the gravest verdict; among equals the one with
+    /// the gravest policy of `slow_consumers`, then the last. Resources and the timeline are of the whole run, and a
+    /// condition shows its gravest judgement over all rounds.
     #[serde(default)]
     pub shown: u64,
     /// Key figures of each.
