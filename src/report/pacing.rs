@@ -56,12 +56,17 @@ fn shares(slowed: &Slowed) -> String {
         }
         _ => String::new(),
     };
-    let Some((ran, waited)) = slowed.server_cpu_share.zip(slowed.server_wait_share) else { return by };
-    format!(
-        "{by}; the server's busiest thread ran {} of the time and waited {} for a processor",
+    busiest(slowed).map_or_else(|| by.clone(), |busiest| format!("{by}; {busiest}"))
+}
+
+/// What the server's busiest thread did with the time; `None`: not known.
+pub(super) fn busiest(slowed: &Slowed) -> Option<String> {
+    let (ran, waited) = slowed.server_cpu_share.zip(slowed.server_wait_share)?;
+    Some(format!(
+        "the server's busiest thread ran {} of the time and waited {} for a processor",
         ratio(ran),
         ratio(waited)
-    )
+    ))
 }
 
 #[cfg(test)]

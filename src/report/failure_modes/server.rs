@@ -3,7 +3,7 @@
 use super::{Found, Origin, circumstances};
 use crate::report::human::{count, number, rate, ratio, seconds};
 use crate::report::model::{DuringCheck, Health, PhaseReport, Report, SlowPolicy, Verdict};
-use crate::report::trends;
+use crate::report::{pacing, trends};
 
 /// How far a count may be off, as in the comparisons that are made when all is quiet.
 const COUNTER_ERROR: f64 = 0.01;
@@ -137,8 +137,9 @@ fn slipped(report: &Report) -> Option<Found> {
         _ => Origin::Open,
     };
     let held = slowed.held_rate.map_or_else(String::new, |held| format!("; {} held", rate(held)));
+    let busiest = pacing::busiest(slowed).map_or_else(String::new, |busiest| format!("; {busiest}"));
     let what = format!(
-        "it slipped by {} altogether, {} of that because of the server and {} because of stressctl; limited by: {}{held}",
+        "it slipped by {} altogether, {} of that because of the server and {} because of stressctl; limited by: {}{held}{busiest}",
         seconds(slowed.slipped_s),
         seconds(slowed.by_server_s),
         seconds(slowed.by_generator_s),
@@ -154,7 +155,6 @@ fn slipped(report: &Report) -> Option<Found> {
     Some(found)
 }
 
-/// Memory and latencies that rose all along.
 /// Whether what deliveries took may be our own doing, or that of a machine that had no processor for both sides.
 fn is_shared(report: &Report) -> bool {
     let p99 = report.latency.deliver.as_ref().map_or(0, |deliver| deliver.p99_us);
@@ -163,6 +163,7 @@ fn is_shared(report: &Report) -> bool {
     report.generator.health != Health::Ok || own || !["none", "server"].contains(&limited)
 }
 
+/// Memory and latencies that rose all along.
 fn growth(report: &Report) -> Vec<Found> {
     let mode = |(name, sentence): (&'static str, String)| {
         let origin = match name {

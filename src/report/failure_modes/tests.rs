@@ -151,6 +151,18 @@ fn of_server(causes: &[&str]) -> Vec<(Origin, String)> {
 }
 
 #[test]
+fn a_schedule_that_slipped_is_told_with_what_the_servers_busiest_thread_did() {
+    let mut report = nothing();
+    let waited = Slowed { server_cpu_share: Some(0.6), server_wait_share: Some(0.35), ..slowed("machine") };
+    report.published.slowed = Some(waited);
+    let text = render(&[report.clone()]);
+    let busiest = "limited by: machine; the server's busiest thread ran 60 % of the time and waited 35 % for a processor";
+    assert!(text.contains(busiest), "{text}");
+    report.published.slowed = Some(slowed("machine"));
+    assert!(!render(&[report]).contains("busiest"), "not known");
+}
+
+#[test]
 fn an_unrelated_failure_does_not_hide_another() {
     let mut report = nothing();
     report.published.slowed = Some(slowed("server"));
