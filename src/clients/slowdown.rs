@@ -9,6 +9,7 @@
 //! than goes in. The delay above the fastest is how LEDBAT (RFC 6817) tells a queue from a long way; the second half is
 //! ours, because a server that has become slow and still takes everything holds the rate. While a flow is behind,
 //! events are sent at nine tenths of the rate at which they come out, so that the queue shrinks and never runs empty.
+//! Deliveries are one flow for all groups: what the others put into it is taken off those nine tenths.
 //!
 //! **Resting.** A generator without any time left would measure itself. Where one of its threads is busy nearly all the
 //! time, nothing is sent in some of the ticks, in more of them for as long as that lasts and in fewer again after it
@@ -225,6 +226,8 @@ pub struct Slowdown {
     /// Events sent and answered since the last tick.
     since: Tick,
     unanswered: u64,
+    /// Deliveries owed for events of this group since the last tick.
+    owed: u64,
     phases: Vec<Slips>,
 }
 
@@ -238,14 +241,17 @@ impl Slowdown {
             rest: Rest::default(),
             since: Tick::default(),
             unanswered: 0,
+            owed: 0,
             phases: vec![Slips::default(); phases],
         }
     }
 
-    /// A tick is over: how well the publishers' thread was, and what became of deliveries meanwhile.
+    /// A tick is over: how well the publishers' thread was, and what became of deliveries meanwhile, those of all groups.
     pub fn tick(&mut self, own: Own, deliveries: Tick) {
         let answers = std::mem::take(&mut self.since);
         self.answers.tick(Tick { own, must_come: self.unanswered > 0, ..answers });
+        let by_others = deliveries.offered.saturating_sub(std::mem::take(&mut self.owed));
+        self.deliveries.spend(by_others);
         self.deliveries.tick(deliveries);
         self.rest.tick(own.busy || deliveries.own.busy);
     }
@@ -281,6 +287,7 @@ impl Slowdown {
     pub fn sent(&mut self, obligations: u64) {
         self.since.offered += 1;
         self.unanswered += 1;
+        self.owed += obligations;
         self.answers.spend(1);
         self.deliveries.spend(obligations);
     }

@@ -262,3 +262,50 @@ fn a_server_that_becomes_slow_and_takes_everything_holds_the_rate() {
         assert_eq!(slowdown.holds(), None, "at {ms} ms");
     }
 }
+
+/// Groups that publish at these rates through one server of 1,000 deliveries/s for a minute; which of them slow down.
+/// How many of each were sent, and the most that ever waited.
+fn side_by_side(groups: &[(f64, bool)]) -> (Vec<u64>, usize) {
+    let mut queue = Queue::new(1_000.0, 0);
+    let mut slowdowns: Vec<Slowdown> = groups.iter().map(|_| Slowdown::new(1)).collect();
+    let (mut sent, mut most_waiting) = (vec![0; groups.len()], 0);
+    for now_ns in (0..3_000).map(|tick| tick * TICK_NS) {
+        let before: u64 = sent.iter().sum();
+        for (((rate, slows), slowdown), n) in groups.iter().zip(&mut slowdowns).zip(&mut sent) {
+            let due_ns = |n: u64, slipped_ns| (n as f64 / rate * 1e9) as u64 + slipped_ns;
+            while due_ns(*n, slowdown.slipped_ns(0)) <= now_ns && !(*slows && slowdown.holds().is_some()) {
+                if *slows {
+                    let due_ns = due_ns(*n, slowdown.slipped_ns(0));
+                    slowdown.send(0, due_ns, now_ns, kept(now_ns, Side::Server));
+                    slowdown.sent(1);
+                    slowdown.answered(0);
+                }
+                queue.waiting.push_back(now_ns);
+                *n += 1;
+            }
+        }
+        most_waiting = most_waiting.max(queue.waiting.len());
+        let offered = sent.iter().sum::<u64>() - before;
+        let (completed, delay_us) = queue.take(now_ns + TICK_NS);
+        let deliveries = Tick { offered, completed, delay_us, ..Tick::default() };
+        slowdowns.iter_mut().for_each(|slowdown| slowdown.tick(Own::default(), deliveries));
+    }
+    (sent, most_waiting)
+}
+
+#[test]
+fn groups_that_slow_down_share_what_the_server_delivers() {
+    let (sent, most_waiting) = side_by_side(&[(1_000.0, true), (1_000.0, true)]);
+    assert!(most_waiting < 1_200, "{most_waiting} wait");
+    let all: u64 = sent.iter().sum();
+    assert!((51_000..=63_000).contains(&all), "{sent:?} of 60,000");
+    assert!(sent.iter().all(|one| one * 5 > all * 2), "neither gives way to the other: {sent:?}");
+}
+
+#[test]
+fn who_slows_down_leaves_room_for_who_does_not() {
+    let (sent, most_waiting) = side_by_side(&[(1_000.0, true), (600.0, false)]);
+    assert!(most_waiting < 1_200, "{most_waiting} wait");
+    assert!(sent[1] > 35_900, "a minute at 600/s: {sent:?}");
+    assert!((15_000..=25_000).contains(&sent[0]), "{sent:?}: some 24,000 are left");
+}
