@@ -28,7 +28,9 @@ pub(super) struct Cycling {
     churner: Rc<RefCell<Churner>>,
     sleep: Pin<Box<Sleep>>,
     question: Question,
-    /// An event has arrived in this cycle.
+    /// The subscriptions of this cycle were seen to be proved.
+    proved: bool,
+    /// An event has arrived since then.
     received: bool,
     /// The first id of this connection.
     of_life: u64,
@@ -51,8 +53,16 @@ impl Cycling {
     pub(super) fn of(shard: &Shard, seat: usize) -> Option<Box<Self>> {
         let churner = Rc::clone(shard.churners.get(&seat)?);
         let sleep = Box::pin(sleep_until(shard.plan.board.clock.at(0)));
-        let (question, received, answered) = (Question::None, false, [None; 3]);
-        Some(Box::new(Self { churner, sleep, question, received, of_life: 0, answered }))
+        let (question, answered) = (Question::None, [None; 3]);
+        Some(Box::new(Self {
+            churner,
+            sleep,
+            question,
+            proved: false,
+            received: false,
+            of_life: 0,
+            answered,
+        }))
     }
 
     /// Cycles that have begun on this connection and those before it.
@@ -90,9 +100,9 @@ impl Cycling {
         self.question = Question::Awaited(now);
     }
 
-    /// An event has arrived.
+    /// An event has arrived. What comes before the proof does not count: the cycle is not held yet.
     pub(super) fn received(&mut self) {
-        self.received = true;
+        self.received |= self.proved;
     }
 
     /// When the server had done the unsubscribe of ids that were in use `before` cycles ago.
@@ -151,8 +161,13 @@ impl Live {
     }
 
     /// What the connection shows; `None`: there are no cycles, or it is past them.
-    fn seen(&self, shard: &Shard) -> Option<Seen> {
-        let cycling = self.cycling.as_ref().filter(|_| self.is_open())?;
+    fn seen(&mut self, shard: &Shard) -> Option<Seen> {
+        if self.cycling.is_none() || !self.is_open() {
+            return None;
+        }
+        let (subscriptions, said_all) = (self.shown(shard), self.has_said_all());
+        let cycling = self.cycling.as_mut()?;
+        cycling.proved |= matches!(subscriptions, Shown::Proved(_));
         let now = shard.plan.board.clock.now_ns();
         let limit = u64::try_from(shard.plan.endpoint.timeouts.operation.as_nanos()).unwrap_or(u64::MAX);
         let (answered, overdue) = match cycling.question {
@@ -160,8 +175,7 @@ impl Live {
             Question::Awaited(since) => (None, now.saturating_sub(since) > limit),
             Question::None | Question::Owed => (None, false),
         };
-        let said = self.has_said_all() && cycling.question != Question::Owed;
-        let subscriptions = self.shown(shard);
+        let said = said_all && cycling.question != Question::Owed;
         Some(Seen { now, subscriptions, said, received: cycling.received, answered, overdue })
     }
 
@@ -186,7 +200,7 @@ impl Live {
             state.begin_anew(sub as usize);
         }
         let Some(cycling) = &mut self.cycling else { return };
-        (cycling.question, cycling.received) = (Question::None, false);
+        (cycling.question, cycling.proved, cycling.received) = (Question::None, false, false);
         let [last, before, _] = cycling.answered;
         cycling.answered = [None, last, before];
     }

@@ -1,4 +1,7 @@
-//! A subscriber of a climb, and what a server may say instead of delivering to it.
+//! A subscriber of a climb, and what a server may say instead of delivering to it; and one that churns.
+
+use std::ops::Range;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
@@ -51,4 +54,50 @@ async fn what_a_server_says_instead_of_delivering_is_what_a_climb_ends_with() {
     for before in [error, complete, next] {
         assert_eq!(after(false, before).await, None, "nothing has been published: {before}");
     }
+}
+
+const CHURN: &str = r#"
+    [scenarios.test]
+    about = "one cycle, which ends with an event"
+    channels = 2
+    phases = [{ name = "main", for = "10s" }]
+    subscribers.clients = { connections = 1, subscriptions = 2, reconnect = "immediate" }
+    publishers.feed = { rate = "10/s" }
+    faults.churn = { on = "clients", churn = { cycles = 1, hold = "100ms", pause = "50ms" } }
+    faults.fail = { on = "churn", of = "operations", terminate = { how = "reset", at = "receive" } }
+    at-least = { connections = 1, cycles = 1 }
+    reached.all = "faults.churn.applied / predicted == 100%"
+    reached.fail = "faults.fail.applied / predicted == 100%"
+    expect.few-errors = "off"
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_cycle_that_ends_with_an_event_waits_for_one_after_its_proof() {
+    let shard = shard_of(CHURN, |_| ());
+    let mut live = live(&shard).await;
+    let now = || shard.plan.board.clock.now_ns();
+    let goes_on = |live: &mut Live| {
+        live.cycle(&shard, &mut Context::from_waker(Waker::noop()), false).map(|doom| doom.point)
+    };
+    let event = |live: &mut Live| live.cycling.iter_mut().for_each(|cycling| cycling.received());
+    let prove = |subs: Range<usize>| {
+        let state = &mut *shard.state.borrow_mut();
+        subs.for_each(|sub| shard.proved(state, sub, now()));
+    };
+    shard.begin_cycles(0, now());
+    assert_eq!(goes_on(&mut live), None, "what set-up subscribed ends");
+    live.cycling.iter_mut().for_each(|cycling| cycling.asked(now()));
+    live.cycle_answered(&shard, now());
+    assert_eq!(goes_on(&mut live), None, "the pause");
+    tokio::time::sleep(Duration::from_millis(51)).await;
+    assert_eq!(goes_on(&mut live), None, "it is to subscribe");
+    shard.flushed(0..2);
+    prove(0..1);
+    event(&mut live);
+    assert_eq!(goes_on(&mut live), None, "the other subscription is not proved");
+    prove(1..2);
+    assert_eq!(goes_on(&mut live), None, "now it is");
+    assert_eq!(goes_on(&mut live), None, "and nothing has come since");
+    event(&mut live);
+    assert_eq!(goes_on(&mut live), Some(DropPoint::Receive));
 }
