@@ -93,6 +93,27 @@ fn a_load_that_was_planned_and_did_not_occur_is_inconclusive() {
 }
 
 #[test]
+fn what_took_longer_than_a_schedule_slipped_is_the_doing_of_one_that_cannot() {
+    // 10 s of publishing at 1,000/s that took so long, of which a schedule slipped by so much.
+    let with = |took: f64, slipped_s: f64| {
+        let mut report = healthy();
+        report.predicted.insert("published.rate in main".to_owned(), 1_000.0);
+        let slowed = Some(Slowed { slips: u64::from(slipped_s > 0.0), slipped_s, ..Slowed::default() });
+        let (sent, rate) = (10_001, Some(10_000.0 / took));
+        let published = Published { attempted: sent, sent, rate, slowed, ..Published::default() };
+        report.phases = vec![PhaseReport { name: "main".to_owned(), published, ..PhaseReport::default() }];
+        concluded(report, &[lost()], &[])
+    };
+    let why = |rate| format!("the planned load was not reached in main: {rate}/s of 1,000/s published");
+    assert_eq!(with(30.0, 0.0), (Verdict::Inconclusive, vec![why(333)]));
+    assert_eq!(with(30.0, 2.0), (Verdict::Inconclusive, vec![why(333)]));
+    // What slipped is said and judged as what it is, however much it was.
+    assert_eq!(with(30.0, 20.0), (Verdict::Pass, vec![]));
+    assert_eq!(with(300.0, 290.0), (Verdict::Pass, vec![]));
+    assert_eq!(with(300.0, 270.0), (Verdict::Inconclusive, vec![why(33)]));
+}
+
+#[test]
 fn claims_say_what_was_shown_and_what_was_not() {
     let mut report = healthy();
     report.scenario.scale = 0.02;
