@@ -78,6 +78,13 @@ impl Schedule {
         schedule
     }
 
+    /// How many connections each fault of a plan hits: all that can be known without drawing a single cycle.
+    #[must_use]
+    pub fn victims(plan: &Plan) -> Vec<usize> {
+        let bare = Self { groups: seats(plan), seed: plan.seed, ..Self::default() };
+        bare.all_victims(plan).iter().map(Vec::len).collect()
+    }
+
     /// Everything planned, by connection, then part, then time.
     #[must_use]
     pub fn acts(&self) -> &[Act] {

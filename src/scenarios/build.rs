@@ -79,7 +79,9 @@ pub(crate) fn plan(
         changes: shrink.changes,
         resolved: serde_json::Value::Null,
     };
-    faults::build::faults(full, &cycles, &mut plan, findings);
+    if !faults::build::faults(full, &cycles, &mut plan, findings) {
+        return plan;
+    }
     check::limits(full, &plan.target, plan.subscriber_connections() + plan.publisher_connections(), findings);
     judge(full, &mut plan, sizing, findings);
     spare_rounds(full, &mut plan, sizing);

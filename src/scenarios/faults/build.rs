@@ -13,8 +13,14 @@ use crate::scenarios::units::show_count;
 
 /// Puts the faults into a plan that has everything else.
 ///
-/// `cycles`: those of each fault at the size of the run, where it has any.
-pub(crate) fn faults(full: &Full, cycles: &[Option<u32>], plan: &mut Plan, findings: &mut Vec<Finding>) {
+/// `cycles`: those of each fault at the size of the run, where it has any. False: it has more of them than can be drawn,
+/// and nothing that is drawn may be asked of it.
+pub(crate) fn faults(
+    full: &Full,
+    cycles: &[Option<u32>],
+    plan: &mut Plan,
+    findings: &mut Vec<Finding>,
+) -> bool {
     plan.faults =
         full.faults.iter().zip(cycles).filter_map(|(fault, cycles)| bare(full, fault, *cycles)).collect();
     let groups = on_groups(full, plan, findings);
@@ -29,10 +35,16 @@ pub(crate) fn faults(full: &Full, cycles: &[Option<u32>], plan: &mut Plan, findi
             {
                 on.extend(on_victims(full, plan, index, &others));
                 plan.faults[index].on = on;
+                // What ends cycles is drawn once their victims are known, and it may be for the next fault already.
+                if let Some(finding) = super::cycles::too_many(plan, index, &full.faults[index]) {
+                    findings.push(finding);
+                    return false;
+                }
             }
         }
     }
     super::loads::check(full, plan, findings);
+    true
 }
 
 /// A planned time after `time-scale`.

@@ -133,7 +133,24 @@ fn too_much(full: &Full, fault: &FullFault, own: &Hits) -> Option<Finding> {
     })
 }
 
-/// At the size of a run: whether there are too many cycles, too few, or more than a phase has time for.
+/// At the size of a run: whether there are too many cycles with those of a fault whose victims are known now. To be asked
+/// before anything is drawn that is drawn for each cycle.
+pub(super) fn too_many(plan: &Plan, index: usize, written: &FullFault) -> Option<Finding> {
+    let cycles = written.cycles.as_ref()?;
+    let of = |(fault, victims): (&Fault, usize)| match fault.kind {
+        FaultKind::Churn(churn) => (victims * fault.parts.len()) as u64 * u64::from(churn.cycles),
+        _ => 0,
+    };
+    let all: u64 = plan.faults.iter().zip(Schedule::victims(plan)).map(of).sum();
+    (all > MOST).then(|| {
+        let (all, most) = (show_count(all), show_count(MOST));
+        let message = format!("{all} cycles in all, and at most {most} can be planned");
+        Finding::error(cycles.span.clone(), message)
+            .note(format!("fewer cycles or fewer victims of `{}`", plan.faults[index].name))
+    })
+}
+
+/// At the size of a run: whether there are too few cycles, or more than a phase has time for.
 pub(super) fn load(
     plan: &Plan,
     schedule: &Schedule,
@@ -144,10 +161,6 @@ pub(super) fn load(
     let fault = &plan.faults[index];
     let planned = schedule.planned(index, &fault.kind);
     if let (FaultKind::Churn(churn), Some(cycles)) = (&fault.kind, &written.cycles) {
-        if planned > MOST {
-            let message = format!("{} cycles in all, and at most {MOST} can be planned", show_count(planned));
-            findings.push(Finding::error(cycles.span.clone(), message));
-        }
         findings.extend(too_long(plan, fault, *churn, cycles));
         findings.extend(twice(plan, schedule, index, written));
     }
@@ -224,9 +237,13 @@ terminate = { how = "reset", at = ["subscribe-sent", "receive", "unsubscribe-sen
 "#;
 
     fn plan(scale: f64, set: &[&str]) -> Result<Plan, String> {
+        plan_of(FILE, scale, set)
+    }
+
+    fn plan_of(file: &str, scale: f64, set: &[&str]) -> Result<Plan, String> {
         let set = set.iter().map(|set| (*set).to_owned()).collect();
         let options = Options { scale, set, ..Options::default() };
-        let catalogue = Catalogue::from_text(Some(("a.toml", FILE))).map_err(|e| e.to_string())?;
+        let catalogue = Catalogue::from_text(Some(("a.toml", file))).map_err(|e| e.to_string())?;
         let planned = catalogue.plan(&["a"], &options).map_err(|e| e.to_string())?;
         Ok(planned.plans.into_iter().next().expect("one scenario"))
     }
@@ -267,6 +284,23 @@ terminate = { how = "reset", at = ["subscribe-sent", "receive", "unsubscribe-sen
     fn refused(set: &[&str], scale: f64, why: &str) {
         let told = plan(scale, set).expect_err("it does not fit");
         assert!(told.contains(why), "{told}");
+    }
+
+    /// Ten thousand million draws would take hundreds of gigabytes.
+    #[test]
+    fn more_cycles_than_can_be_drawn_are_refused_before_any_is() {
+        let many = ["subscribers.a.connections=1000", "faults.churn.churn.cycles=10000000"];
+        let told = plan(1.0, &many).expect_err("it is too much");
+        assert!(
+            told.contains("10,000,000,000 cycles in all, and at most 10,000,000 can be planned"),
+            "{told}"
+        );
+        assert_eq!(told.matches("error").count(), 1, "{told}");
+        // Each of the two would do alone.
+        let more = "subscribers.b = { connections = 20 }\nfaults.more = { on = \"b\", churn = { cycles = 300_000 } }";
+        let two = FILE.replace("reached.all", &format!("{more}\nreached.all"));
+        let told = plan_of(&two, 1.0, &["faults.churn.churn.cycles=300000"]).expect_err("it is too much");
+        assert!(told.contains("12,000,000 cycles in all"), "{told}");
     }
 
     #[test]
