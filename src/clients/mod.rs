@@ -43,6 +43,7 @@ pub mod returns;
 mod sabotage;
 mod seats;
 pub mod shard;
+pub mod slips;
 pub mod slow;
 pub mod slowdown;
 pub mod source;

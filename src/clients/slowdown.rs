@@ -21,6 +21,8 @@
 
 use std::collections::VecDeque;
 
+pub use super::slips::{Slipped, Slips};
+
 const MS: u64 = 1_000_000;
 
 /// A flow that takes this much longer than at its fastest has a queue, ns.
@@ -58,10 +60,6 @@ const RESTS_LESS: f64 = 0.002;
 
 /// Ticks that are rested at most: what is left is enough to find out that it is over.
 const MOST_REST: f64 = 0.75;
-
-/// Steps that are kept of a phase. Beyond it every second one is dropped, so that a run of any length fits; sums stay
-/// exact, and when a lost event was due is then known less exactly.
-const STEPS: usize = 4_096;
 
 /// Who did not keep up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -325,81 +323,6 @@ impl Kept {
     #[must_use]
     pub fn or_longer(self, other: Self) -> Self {
         if other.until_ns > self.until_ns { other } else { self }
-    }
-}
-
-/// By how much the schedule of one phase slipped, and when.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Slips {
-    /// How often it slipped.
-    pub count: u64,
-    /// By how much altogether, ns.
-    pub total_ns: u64,
-    /// Of that, because of the server.
-    pub by_server_ns: u64,
-    /// When it slipped, and by how much it had slipped before that and since the last one.
-    steps: Vec<Step>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Step {
-    /// When it slipped, ns on the run's axis.
-    at_ns: u64,
-    /// By how much it had slipped until then.
-    before_ns: u64,
-}
-
-impl Slips {
-    fn add(&mut self, at_ns: u64, by_ns: u64, side: Side) {
-        if self.steps.len() == STEPS {
-            let mut n = 0;
-            self.steps.retain(|_| {
-                n += 1;
-                n % 2 == 0
-            });
-        }
-        self.steps.push(Step { at_ns, before_ns: self.total_ns });
-        self.count += 1;
-        self.total_ns += by_ns;
-        self.by_server_ns += if side == Side::Server { by_ns } else { 0 };
-    }
-
-    /// Of what slipped, the part that was our own doing, ns.
-    #[must_use]
-    pub fn by_generator_ns(&self) -> u64 {
-        self.total_ns - self.by_server_ns
-    }
-
-    /// When events were due, from when they were due before anything slipped.
-    #[must_use]
-    pub fn timetable(&self) -> Slipped {
-        let mut latest_ns = 0;
-        let until = |step: &Step| {
-            latest_ns = latest_ns.max(step.at_ns.saturating_sub(step.before_ns));
-            (latest_ns, step.before_ns)
-        };
-        Slipped { until: self.steps.iter().map(until).collect(), last_ns: self.total_ns }
-    }
-}
-
-/// From the timetable's times to those that events were due at.
-///
-/// An event is due at its time and what had slipped when it was sent. Which that was is not kept for each event; it is
-/// the first slip under which it came due before the next one. For the few that were waiting when it slipped this is a
-/// step too early, at most what the schedule slipped by at once.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Slipped {
-    /// Events of the timetable before the first had slipped by the second, ns; rising in the first.
-    until: Vec<(u64, u64)>,
-    last_ns: u64,
-}
-
-impl Slipped {
-    /// When an event was due that the timetable has at `planned_ns`.
-    #[must_use]
-    pub fn due_ns(&self, planned_ns: u64) -> u64 {
-        let step = self.until.partition_point(|(until_ns, _)| *until_ns <= planned_ns);
-        planned_ns + self.until.get(step).map_or(self.last_ns, |(_, before_ns)| *before_ns)
     }
 }
 

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 
 use super::failure::Failure;
 use super::returns::ReturnTally;
-use super::slowdown::Slips;
+use super::slips::Slips;
 
 /// When something failed, and on which connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
