@@ -34,6 +34,16 @@ pub fn seconds(s: f64) -> String {
     duration(s, DIGITS)
 }
 
+/// A sentence about so many deliveries: of one it speaks in the singular.
+#[must_use]
+pub fn of_deliveries(sentence: &str, n: f64) -> String {
+    if n == 1.0 {
+        sentence.replace("deliveries were", "delivery was").replace("deliveries", "delivery")
+    } else {
+        sentence.to_owned()
+    }
+}
+
 /// Bytes in binary units: `512 B`, `5.8 KiB`, `1.2 GiB`; what is round in decimal ones alone, in those: `100 KB`, `16 MB`.
 #[must_use]
 pub fn bytes(n: f64) -> String {

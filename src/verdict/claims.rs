@@ -178,8 +178,8 @@ fn not_shown(report: &Report) -> Vec<String> {
         ),
         (ledger.unverified, "whether {} owed deliveries arrived (unverified: a memory cap was hit)"),
     ];
-    let mut open: Vec<String> =
-        counted.iter().filter(|(n, _)| *n > 0).map(|(n, text)| text.replace("{}", &count(*n))).collect();
+    let said = |(n, text): &(u64, &str)| human::of_deliveries(&text.replace("{}", &count(*n)), *n as f64);
+    let mut open: Vec<String> = counted.iter().filter(|(n, _)| *n > 0).map(said).collect();
     let waits = [
         ("settle", "whether every client would have come back (the settle deadline passed)"),
         ("barrier", "the end of every stream (the barrier deadline passed)"),

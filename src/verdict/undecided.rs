@@ -123,6 +123,8 @@ fn open_deliveries(term: &Term, evidence: &Evidence, explained: f64) -> Option<S
         if evidence.promises_resume() { open + count("suppressed") } else { open - excused } - explained;
     (undecided > 0.0).then(|| {
         let why = if evidence.applied() > 0 { ", and no cut of ours explains it" } else { "" };
-        format!("whether {} owed deliveries were lost cannot be decided{why}", human::number(undecided))
+        let what =
+            format!("whether {} owed deliveries were lost cannot be decided", human::number(undecided));
+        format!("{}{why}", human::of_deliveries(&what, undecided))
     })
 }

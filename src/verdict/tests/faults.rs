@@ -107,7 +107,7 @@ fn a_slow_reader_that_was_cut_off_leaves_no_doubt_about_unexplained_losses() {
     };
     assert_eq!(why(&unexplained, &open_but(5)), None);
     assert_eq!(verdict(&unexplained, &open_but(5)).0, Verdict::Pass);
-    let one = "whether 1 owed deliveries were lost cannot be decided, and no cut of ours explains it";
+    let one = "whether 1 owed delivery was lost cannot be decided, and no cut of ours explains it";
     assert_eq!(why(&unexplained, &open_but(4)).as_deref(), Some(one));
     assert!(why(&lost(), &open_but(5)).is_some(), "of losses as such it says nothing");
     let unknown = with(|r| r.ledger.lost_unexplained = None);
