@@ -257,11 +257,14 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     values.iter().map(rank).collect()
 }
 
-/// Sen's interval from sorted slopes; `reach`: quantile times standard deviation of S.
+/// Sen's interval from sorted slopes; `reach`: quantile times standard deviation of S. Its ends have as many slopes
+/// outside of them as each other, so that what falls is judged as what rises.
 fn interval(sorted: &[f64], reach: f64) -> Option<[f64; 2]> {
     let pairs = sorted.len() as f64;
-    let (low, high) = (((pairs - reach) / 2.0).floor(), f64::midpoint(pairs, reach).ceil());
-    if low < 0.0 || high > pairs - 1.0 {
+    // From 1 these are the ranks M1 and M2 + 1 of Sen, so that from 0 the lower one is M1 - 1.
+    let low = ((pairs - reach) / 2.0).floor() - 1.0;
+    let high = pairs - 1.0 - low;
+    if low < 0.0 {
         // With few pairs and no spread the ends are the ends.
         return (reach == 0.0).then(|| [sorted[0], sorted[sorted.len() - 1]]);
     }

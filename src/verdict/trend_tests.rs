@@ -263,6 +263,26 @@ fn fewer_than_24_blocks_are_no_trend() {
     assert_eq!(trend(&[(1.0, 1.0); 200]), None, "no time passed");
 }
 
+/// The same noise upside down is the same evidence, the other way round.
+#[test]
+fn what_falls_has_the_interval_of_what_rises() {
+    let sorted: Vec<f64> = (0..300).map(f64::from).collect();
+    // (300 - 99) / 2 = 100.5: the 100th slope and the 100th from the end.
+    assert_eq!(interval(&sorted, 99.0), Some([99.0, 200.0]));
+    assert_eq!(interval(&sorted, 100.0), Some([99.0, 200.0]));
+    assert_eq!([298.0, 299.0].map(|reach| interval(&sorted, reach)), [Some([0.0, 299.0]), None]);
+    for seed in 0..20 {
+        let rises = Noise(ChaCha8Rng::seed_from_u64(seed)).process(POINTS, 0.5, 1.0);
+        let of = |sign: f64| {
+            let series: Vec<_> = rises.iter().enumerate().map(|(i, v)| (i as f64, sign * v)).collect();
+            trend(&series).expect("points enough").interval.expect("an interval")
+        };
+        let ([low, high], [mirrored_high, mirrored_low]) = (of(1.0), of(-1.0).map(|end| -end));
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(close(low, mirrored_low) && close(high, mirrored_high), "{low} {high} of seed {seed}");
+    }
+}
+
 #[test]
 fn ranks_and_ties() {
     assert_eq!(ranks(&[3.0, 1.0, 3.0, 2.0]), [3.5, 1.0, 3.5, 2.0]);
