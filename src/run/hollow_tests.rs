@@ -98,6 +98,17 @@ fn report_of(
     })
 }
 
+/// What a generator that was limited says nothing about is tried again, at most twice.
+fn undisturbed(run: impl Fn() -> Report) -> Report {
+    let mut report = run();
+    for _ in 0..2 {
+        if report.generator.health == Health::Limited {
+            report = run();
+        }
+    }
+    report
+}
+
 fn verdict_of(list: &[Judgement], id: &str) -> Verdict {
     list.iter().find(|one| one.id == id).unwrap_or_else(|| panic!("no {id}")).verdict
 }
@@ -141,7 +152,7 @@ fn held(report: &Report) {
 
 #[test]
 fn latency_fails_when_nobody_thinks() {
-    let run = |switch: fn(&mut Plan)| report("latency-1000ms", 0.1, &[], switch);
+    let run = |switch: fn(&mut Plan)| undisturbed(|| report("latency-1000ms", 0.1, &[], switch));
     held(&run(|_| {}));
     let hollow = run(without_delays);
     assert_eq!(hollow.verdict, Verdict::Fail, "{:?}", hollow.why);
@@ -152,7 +163,7 @@ fn latency_fails_when_nobody_thinks() {
 
 #[test]
 fn jitter_fails_when_no_link_is_late() {
-    let run = |switch: fn(&mut Plan)| report("jitter-50-500ms", 0.1, &[], switch);
+    let run = |switch: fn(&mut Plan)| undisturbed(|| report("jitter-50-500ms", 0.1, &[], switch));
     held(&run(|_| {}));
     let hollow = run(without_delays);
     assert_eq!(hollow.verdict, Verdict::Fail, "{:?}", hollow.why);
