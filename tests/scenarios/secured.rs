@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::common::secured::Secured;
-use crate::scene::{Server, all_applied, number};
+use crate::scene::{Server, all_applied, alone, number};
 
 /// Runs it over `wss`; nothing else is different.
 fn held(server: &Server, scenario: &str) -> Value {
@@ -24,6 +24,7 @@ fn held(server: &Server, scenario: &str) -> Value {
 #[test]
 fn thinking() {
     let server = Server::honest();
+    let _alone = alone();
     let report = held(&server, "latency-1000ms");
     assert_eq!(report["faults"]["think"]["not_applied"], 0);
 }
