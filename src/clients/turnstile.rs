@@ -14,7 +14,7 @@ use super::frames::LARGE;
 use crate::clock::Instant;
 
 /// Bytes of large messages that may be under way at a time; one alone may be larger.
-const AT_A_TIME: u64 = 64 << 20;
+pub const AT_A_TIME: u64 = 64 << 20;
 /// Ticks without a byte after which somebody else may read: a server may have turned to another client, whom it waits
 /// for.
 const PATIENCE: u32 = 5;

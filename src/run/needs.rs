@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::clients::turnstile::AT_A_TIME;
 use crate::scenarios::plan::{Connect, DropPoint, Pace, Plan, PublisherGroup};
 
 const KIB: u64 = 1024;
@@ -25,10 +26,8 @@ const PROCESS_BYTES: u64 = 64 * MIB;
 const CONNECTION_BYTES: u64 = 4 * KIB;
 /// One subscription and its book.
 const SUBSCRIPTION_BYTES: u64 = 512;
-/// A payload from which on the threads of subscribers let only [`READ_AT_A_TIME`] of messages in (`clients::turnstile`).
+/// A payload from which on the threads of subscribers let only [`AT_A_TIME`] of messages in.
 const LARGE: u64 = 352 * KIB;
-/// Bytes of large messages that one thread reads at a time; one alone may be larger.
-const READ_AT_A_TIME: u64 = 64 * MIB;
 /// What a large message takes while it is put together and looked at, as a multiple of its length: its buffer doubles,
 /// and an allocator keeps some of what was freed. With `large-payload` it was 3 to 4 times.
 const PUT_TOGETHER: u64 = 4;
@@ -230,7 +229,7 @@ fn under_way(plan: &Plan, payload: u64, threads: u32) -> u64 {
     if payload <= LARGE {
         return all;
     }
-    let let_in = u64::from(threads) * READ_AT_A_TIME.max(payload) + apart(plan) * payload;
+    let let_in = u64::from(threads) * AT_A_TIME.max(payload) + apart(plan) * payload;
     all.min(let_in) * PUT_TOGETHER + payload * SENT
 }
 

@@ -154,10 +154,10 @@ fn of_large_messages_only_so_many_are_read_at_a_time() {
     let [alone, both] = [false, true].map(|reference| memory(&plan, reference, 1));
     assert!((350 * MIB..400 * MIB).contains(&alone), "{alone}");
     assert!((alone + 60 * MIB..alone + 140 * MIB).contains(&both), "{both}");
-    assert_eq!(memory(&plan, true, 2), both + PUT_TOGETHER * READ_AT_A_TIME);
+    assert_eq!(memory(&plan, true, 2), both + PUT_TOGETHER * AT_A_TIME);
     // What few receive is less than may be read.
     let few = large(|plan| (plan.subscribers[0].connections, plan.subscribers[0].subscriptions) = (1, 1));
-    assert!(memory(&few, false, 1) < alone - 3 * READ_AT_A_TIME);
+    assert!(memory(&few, false, 1) < alone - 3 * AT_A_TIME);
     // Ten readers that a fault slows down each read on their own.
     let slow = large(|plan| {
         plan.faults.push(Fault {
