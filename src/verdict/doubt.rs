@@ -167,8 +167,8 @@ fn own_growth(term: &Term, verdict: Verdict, evidence: &Evidence) -> Option<Stri
 }
 
 /// An allocator gives memory back or not, as what is left in it happens to lie: a server without a leak may end each of
-/// three rounds with more than the one before. Never with more than it once held, so that only what is beyond that is
-/// known to be in use.
+/// three rounds with more than the one before. What it keeps is of what it once held, so that growth up to there shows
+/// nothing.
 fn kept(term: &Term, evidence: &Evidence) -> Option<String> {
     if term.metric != "rounds.server_memory_end.growth" {
         return None;
